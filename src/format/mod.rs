@@ -1,0 +1,1 @@
+//! The repository format: everything that turns bytes into stored bytes and back.

@@ -1,0 +1,1 @@
+//! What to back up and what to keep.

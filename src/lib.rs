@@ -18,5 +18,7 @@
 //! Inside one line nothing imports its neighbour, except `snapshot` → `policy`.
 
 pub mod blob;
+pub mod bytes;
+pub mod clock;
 pub mod format;
 pub mod policy;

@@ -1,0 +1,306 @@
+//! What follows from a listing of the epoch blobs: which index blobs to read, and what maintenance may do.
+//!
+//! Pure: listing and parameters in, conclusions out (format page 07 §7.1).
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+use super::names;
+use crate::blob::{BlobId, BlobMetadata};
+use crate::format::EpochParameters;
+
+/// The epochs of a repository at the moment of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// The newest epoch: where writers write.
+    pub write_epoch: u64,
+    /// Entries deleted at or before this time (unix seconds) do not exist; 0: no such time.
+    pub watermark: u64,
+    uncompacted: BTreeMap<u64, Vec<BlobMetadata>>,
+    singles: BTreeMap<u64, Vec<BlobMetadata>>,
+    /// Complete ranges from epoch 0 on, each beginning where the one before ends.
+    chain: Vec<Range>,
+    markers: Vec<(u64, BlobMetadata)>,
+    watermarks: Vec<(u64, BlobMetadata)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Range {
+    first: u64,
+    last: u64,
+    blobs: Vec<BlobMetadata>,
+}
+
+/// A compaction that maintenance may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Beginning of the new blobs' names.
+    pub prefix: String,
+    /// Index blobs to merge.
+    pub inputs: Vec<BlobMetadata>,
+}
+
+impl Epochs {
+    /// Reads a listing of all blobs that begin with `x`, ordered by name.
+    pub fn new(listing: &[BlobMetadata]) -> Self {
+        let mut epochs = Self::default();
+        let mut singles: BTreeMap<u64, Vec<BlobMetadata>> = BTreeMap::new();
+        let mut ranges: BTreeMap<(u64, u64), Vec<BlobMetadata>> = BTreeMap::new();
+        for blob in listing {
+            let kind = blob.id.get(..2).unwrap_or_default();
+            match (kind, names::epoch(&blob.id)) {
+                (names::UNCOMPACTED, Some(e)) => epochs.uncompacted.entry(e).or_default().push(blob.clone()),
+                (names::SINGLE, Some(e)) => singles.entry(e).or_default().push(blob.clone()),
+                (names::MARKER, Some(e)) => epochs.markers.push((e, blob.clone())),
+                (names::RANGE, _) => {
+                    if let Some(range) = names::range(&blob.id) {
+                        ranges.entry(range).or_default().push(blob.clone());
+                    }
+                }
+                (names::WATERMARK, _) => {
+                    if let Some(seconds) = names::watermark(&blob.id) {
+                        epochs.watermarks.push((seconds, blob.clone()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        epochs.write_epoch = epochs.markers.iter().map(|(e, _)| *e).max().unwrap_or(0);
+        epochs.watermark = epochs.watermarks.iter().map(|(t, _)| *t).max().unwrap_or(0);
+        epochs.singles = singles.iter().filter_map(|(e, blobs)| Some((*e, names::complete_set(blobs)?))).collect();
+        let complete: Vec<_> = ranges
+            .iter()
+            .filter(|((first, last), _)| first <= last)
+            .filter_map(|((first, last), blobs)| {
+                Some(Range { first: *first, last: *last, blobs: names::complete_set(blobs)? })
+            })
+            .collect();
+        epochs.chain = longest_chain(&complete);
+        epochs
+    }
+
+    /// Whether every writer has left the epoch.
+    fn is_settled(&self, epoch: u64) -> bool {
+        epoch.checked_add(2).is_some_and(|later| later <= self.write_epoch)
+    }
+
+    /// The index blobs that together hold every entry.
+    pub fn active(&self) -> Vec<&BlobMetadata> {
+        self.active_between(0, self.write_epoch.saturating_add(1))
+    }
+
+    /// The same for some epochs, both ends included; `first` is 0 or follows the chain's end.
+    fn active_between(&self, first: u64, last: u64) -> Vec<&BlobMetadata> {
+        let mut active = Vec::new();
+        let mut start = first;
+        for range in self.chain.iter().filter(|range| range.first >= first && range.last <= last) {
+            active.extend(&range.blobs);
+            start = range.last + 1;
+        }
+        if start <= last {
+            let compacted = self.singles.range(start..=last).filter(|(e, _)| self.is_settled(**e));
+            let mut rest: BTreeMap<u64, &Vec<BlobMetadata>> = compacted.map(|(e, blobs)| (*e, blobs)).collect();
+            for (epoch, blobs) in self.uncompacted.range(start..=last) {
+                rest.entry(*epoch).or_insert(blobs);
+            }
+            active.extend(rest.values().copied().flatten());
+        }
+        active
+    }
+
+    /// The first epoch that no range covers.
+    fn after_chain(&self) -> u64 {
+        self.chain.last().map_or(0, |range| range.last + 1)
+    }
+
+    /// Whether it is time for a new epoch.
+    pub fn should_advance(&self, parameters: &EpochParameters) -> bool {
+        should_advance(self.uncompacted.get(&self.write_epoch).map_or(&[], Vec::as_slice), parameters)
+    }
+
+    /// The next settled epoch to merge into one set.
+    pub fn single_compaction(&self) -> Option<Compaction> {
+        let mut epoch = self.after_chain();
+        while self.singles.contains_key(&epoch) {
+            epoch += 1;
+        }
+        let inputs = self.uncompacted.get(&epoch).filter(|_| self.is_settled(epoch))?.clone();
+        Some(Compaction { prefix: format!("{}{epoch}_", names::SINGLE), inputs })
+    }
+
+    /// Settled epochs to merge into a range, when there are enough of them.
+    pub fn range_checkpoint(&self, parameters: &EpochParameters) -> Option<Compaction> {
+        let first = self.after_chain();
+        let last = self.write_epoch.checked_sub(2)?;
+        if last.checked_sub(first)? < parameters.full_checkpoint_frequency {
+            return None;
+        }
+        let inputs: Vec<_> = self.active_between(first, last).into_iter().cloned().collect();
+        (!inputs.is_empty()).then(|| Compaction { prefix: format!("{}{first}_{last}_", names::RANGE), inputs })
+    }
+
+    /// Blobs that nobody needs any more, neither now nor with a view that is somewhat old.
+    pub fn superseded(&self, parameters: &EpochParameters) -> Vec<BlobId> {
+        let recent = self.write_epoch.saturating_sub(1)..=self.write_epoch.saturating_add(1);
+        let newest = self.uncompacted.range(recent).flat_map(|(_, blobs)| blobs).map(|blob| blob.timestamp).max();
+        let Some(cutoff) = newest.and_then(|t| t.checked_sub(parameters.cleanup_safety_margin).ok()) else {
+            return Vec::new();
+        };
+        let old = |blobs: &[BlobMetadata]| blobs.iter().all(|blob| blob.timestamp < cutoff);
+        let markers = self.markers.iter().filter(|(e, _)| e.saturating_add(1) < self.write_epoch).map(|(_, blob)| blob);
+        let watermarks = self.watermarks.iter().filter(|(t, blob)| *t != self.watermark && blob.timestamp < cutoff);
+        let replaced = self.singles.iter().filter(|(e, set)| self.is_settled(**e) && old(set));
+        let replaced = replaced.filter_map(|(e, _)| self.uncompacted.get(e)).flatten();
+        markers.chain(watermarks.map(|(_, blob)| blob)).chain(replaced).map(|blob| blob.id.clone()).collect()
+    }
+}
+
+/// Whether an epoch with these blobs is long and full enough to end.
+fn should_advance(blobs: &[BlobMetadata], parameters: &EpochParameters) -> bool {
+    let times = || blobs.iter().map(|blob| blob.timestamp);
+    let Some((first, last)) = times().min().zip(times().max()) else { return false };
+    let length: u64 = blobs.iter().map(|blob| blob.length).sum();
+    let span: SignedDuration = last.duration_since(first);
+    span >= parameters.min_epoch_duration
+        && (blobs.len() >= parameters.advance_on_count || length >= parameters.advance_on_total_size)
+}
+
+/// The ranges from epoch 0 on that reach furthest; of those that reach equally far, the fewest.
+fn longest_chain(ranges: &[Range]) -> Vec<Range> {
+    // Best way to cover everything before an epoch, shortest ranges first: number of ranges, and the last of them.
+    let mut best: BTreeMap<u64, (usize, Option<&Range>)> = BTreeMap::from([(0, (0, None))]);
+    let mut ordered: Vec<&Range> = ranges.iter().collect();
+    ordered.sort_by_key(|range| (range.first, range.last));
+    for range in ordered {
+        let Some((count, _)) = best.get(&range.first).copied() else { continue };
+        let end = range.last.saturating_add(1);
+        let shorter = best.get(&end).is_none_or(|(known, _)| count + 1 < *known);
+        if shorter {
+            best.insert(end, (count + 1, Some(range)));
+        }
+    }
+    let mut chain = Vec::new();
+    let mut end = best.last_key_value().map_or(0, |(end, _)| *end);
+    while let Some((_, Some(range))) = best.get(&end) {
+        chain.push((*range).clone());
+        end = range.first;
+    }
+    chain.reverse();
+    chain
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn vectors(name: &str) -> Value {
+        let path = format!("{}/tests/data/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn strings(list: &Value) -> Vec<String> {
+        list.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn sorted(mut list: Vec<String>) -> Vec<String> {
+        list.sort();
+        list
+    }
+
+    fn blob(id: &str, length: u64, seconds: i64) -> BlobMetadata {
+        BlobMetadata { id: BlobId::new(id).unwrap(), length, timestamp: Timestamp::from_second(seconds).unwrap() }
+    }
+
+    fn ids<'a>(blobs: impl IntoIterator<Item = &'a BlobMetadata>) -> Vec<String> {
+        sorted(blobs.into_iter().map(|b| b.id.to_string()).collect())
+    }
+
+    #[test]
+    fn scenarios() {
+        let scenarios = vectors("epoch_sets")["scenarios"].clone();
+        assert!(scenarios.as_array().unwrap().len() > 15);
+        for s in scenarios.as_array().unwrap() {
+            let name = s["name"].as_str().unwrap();
+            let number = |v: &Value| v.as_i64().unwrap();
+            let listing: Vec<_> = s["blobs"].as_array().unwrap().iter()
+                .map(|b| blob(b["id"].as_str().unwrap(), b["length"].as_u64().unwrap(), number(&b["mtime_unix"])))
+                .collect();
+            let parameters: EpochParameters = serde_json::from_value(s["parameters"].clone()).unwrap();
+            let epochs = Epochs::new(&listing);
+            assert_eq!(epochs.write_epoch, s["write_epoch"].as_u64().unwrap(), "{name}");
+            assert_eq!(epochs.watermark, s["deletion_watermark_unix"].as_u64().unwrap_or(0), "{name}");
+            assert_eq!(ids(epochs.active()), sorted(strings(&s["active"])), "{name}");
+            assert_eq!(epochs.should_advance(&parameters), s["advance"].as_bool().unwrap(), "{name}");
+            for (key, found) in [
+                ("single_compaction", epochs.single_compaction()),
+                ("range_checkpoint", epochs.range_checkpoint(&parameters)),
+            ] {
+                let found = found.map(|c| (c.prefix, ids(&c.inputs)));
+                let expected = s[key].as_object()
+                    .map(|c| (c["output_prefix"].as_str().unwrap().to_owned(), sorted(strings(&c["inputs"]))));
+                assert_eq!(found, expected, "{name}: {key}");
+            }
+            let superseded = epochs.superseded(&parameters).iter().map(ToString::to_string).collect();
+            assert_eq!(sorted(superseded), sorted(strings(&s["cleanup_deletes"])), "{name}");
+        }
+    }
+
+    #[test]
+    fn advancing() {
+        for case in vectors("epoch_names")["should_advance"].as_array().unwrap() {
+            let number = |key: &str| case[key].as_u64().unwrap();
+            let mut parameters = EpochParameters::default();
+            parameters.min_epoch_duration = SignedDuration::from_nanos(number("min_duration_ns") as i64);
+            parameters.advance_on_count = number("count_threshold") as usize;
+            parameters.advance_on_total_size = number("size_threshold");
+            let count = number("blob_count");
+            let blobs: Vec<_> = (0..count).map(|i| {
+                let mut blob = blob(&format!("xn0_{i}"), number("each_blob_length"), 1_700_000_000);
+                if i + 1 == count {
+                    blob.timestamp += SignedDuration::from_nanos(number("span_first_to_last_ns") as i64);
+                }
+                blob
+            }).collect();
+            assert_eq!(should_advance(&blobs, &parameters), case["advance"].as_bool().unwrap(), "{case}");
+        }
+    }
+
+    proptest! {
+        /// Compacting, in whatever way the plan allows, never hides an epoch: what is active covers each one that
+        /// has blobs, by itself or by a set that was made of it.
+        #[test]
+        fn compaction_hides_nothing(write_epoch in 0..12_u64, steps in 0..12_usize, range: bool) {
+            let mut listing: Vec<_> = (0..=write_epoch).map(|e| blob(&format!("xn{e}_a{e:x}-s1-c1"), 100, 1000)).collect();
+            listing.extend((1..=write_epoch).map(|e| blob(&format!("xe{e}"), 12, 1000)));
+            let parameters = EpochParameters { full_checkpoint_frequency: 3, ..EpochParameters::default() };
+            let mut covers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            let reached = |epochs: &Epochs, covers: &BTreeMap<String, Vec<String>>| {
+                let mut reached: Vec<String> = Vec::new();
+                let mut todo = ids(epochs.active());
+                while let Some(id) = todo.pop() {
+                    match covers.get(&id) {
+                        Some(inputs) => todo.extend(inputs.iter().cloned()),
+                        None => reached.push(id),
+                    }
+                }
+                sorted(reached)
+            };
+            for step in 0..steps {
+                listing.sort_by(|a, b| a.id.cmp(&b.id));
+                let epochs = Epochs::new(&listing);
+                let everything: Vec<_> = (0..=write_epoch).map(|e| format!("xn{e}_a{e:x}-s1-c1")).collect();
+                prop_assert_eq!(reached(&epochs, &covers), sorted(everything));
+                let plan = if range { epochs.range_checkpoint(&parameters) } else { None };
+                let Some(plan) = plan.or_else(|| epochs.single_compaction()) else { break };
+                let id = format!("{}{step:x}-s{step:x}-c1", plan.prefix);
+                covers.insert(id.clone(), ids(&plan.inputs));
+                listing.push(blob(&id, 100, 1000));
+            }
+        }
+    }
+}

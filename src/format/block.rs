@@ -1,0 +1,109 @@
+//! `kopia.repository`, the blob that makes a repository one (format page 02 §2.1, 2.2).
+//!
+//! ```json
+//! {
+//!   "tool": "…", "buildVersion": "…", "buildInfo": "…",
+//!   "uniqueID": "base64 of 32 random bytes, salt of everything, never changes",
+//!   "keyAlgo": "scrypt-65536-8-1",
+//!   "encryption": "AES256_GCM",
+//!   "encryptedBlockFormat": "base64 of nonce (12), ciphertext, tag (16)"
+//! }
+//! ```
+//!
+//! The password gives the *format key*; the format key opens the [`Parameters`], which hold all other keys. With
+//! the same key and additional data `kopia.blobcfg` is encrypted.
+
+use serde::{Deserialize, Serialize};
+
+use super::blobcfg::BlobConfig;
+use super::encryption::{open_block, seal_block};
+use super::keys::{self, FormatKey, KeyDerivation};
+use super::{FormatError, Parameters, base64_bytes};
+
+/// The blob's name.
+pub const BLOB: &str = "kopia.repository";
+
+const ENCRYPTION: &str = "AES256_GCM";
+const TOOL: &str = "https://github.com/kopia/kopia";
+
+/// The blob, still locked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormatBlock {
+    #[serde(default)]
+    tool: String,
+    #[serde(default)]
+    build_version: String,
+    #[serde(default)]
+    build_info: String,
+    #[serde(rename = "uniqueID", with = "base64_bytes")]
+    unique_id: Vec<u8>,
+    key_algo: String,
+    encryption: String,
+    #[serde(with = "base64_bytes")]
+    encrypted_block_format: Vec<u8>,
+}
+
+impl FormatBlock {
+    pub fn parse(blob: &[u8]) -> Result<Self, FormatError> {
+        let block: Self = serde_json::from_slice(blob)
+            .map_err(|e| FormatError::Corrupt { what: BLOB, detail: format!("not a format block: {e}") })?;
+        if block.unique_id.len() < 16 {
+            return Err(FormatError::Corrupt { what: BLOB, detail: "uniqueID is too short".to_owned() });
+        }
+        if block.encryption != ENCRYPTION {
+            return Err(FormatError::Unknown { what: "encryption of the format block", name: block.encryption });
+        }
+        Ok(block)
+    }
+
+    /// The blob's bytes.
+    pub fn to_blob(&self) -> Result<Vec<u8>, FormatError> {
+        let mut blob = serde_json::to_vec_pretty(self)
+            .map_err(|e| FormatError::Corrupt { what: BLOB, detail: e.to_string() })?;
+        blob.push(b'\n');
+        Ok(blob)
+    }
+
+    /// Encrypts the parameters of a new repository.
+    pub fn seal(parameters: &Parameters, unique_id: Vec<u8>, derivation: KeyDerivation, key: &FormatKey) -> Result<Self, FormatError> {
+        let encrypted_block_format = BlockCipher::new(key, &unique_id)?.seal(&parameters.to_json()?)?;
+        Ok(Self {
+            tool: TOOL.to_owned(),
+            build_version: format!("larder {}", env!("CARGO_PKG_VERSION")),
+            build_info: String::new(),
+            unique_id,
+            key_algo: derivation.name().to_owned(),
+            encryption: ENCRYPTION.to_owned(),
+            encrypted_block_format,
+        })
+    }
+
+    pub fn unique_id(&self) -> &[u8] {
+        &self.unique_id
+    }
+
+    /// Takes a fraction of a second, by design.
+    pub fn derive_key(&self, password: &[u8]) -> Result<FormatKey, FormatError> {
+        let derivation: KeyDerivation = self.key_algo.parse()?;
+        derivation.derive_format_key(password, &self.unique_id)
+    }
+
+    /// Opens the parameters, and refuses those this program does not understand.
+    pub fn open(&self, key: &FormatKey) -> Result<Parameters, FormatError> {
+        let json = BlockCipher::new(key, &self.unique_id)?
+            .open(&self.encrypted_block_format)
+            .map_err(|_| FormatError::WrongPassword)?;
+        Parameters::parse(&json)
+    }
+
+    /// Opens `kopia.blobcfg`.
+    pub fn open_blob_config(&self, blob: &[u8], key: &FormatKey) -> Result<BlobConfig, FormatError> {
+        BlobConfig::parse(&BlockCipher::new(key, &self.unique_id)?.open(blob)?)
+    }
+
+    /// The bytes of `kopia.blobcfg`.
+    pub fn seal_blob_config(&self, config: &BlobConfig, key: &FormatKey) -> Result<Vec<u8>, FormatError> {
+        BlockCipher::new(key, &self.unique_id)?.seal(&config.to_json()?)
+    }
+}

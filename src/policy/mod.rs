@@ -1,1 +1,18 @@
 //! What to back up and what to keep.
+//!
+//! Format page 22. A policy is a document about a target: everything, a machine, a user, or a path. The layer is pure: it is given
+//! the policies that a repository holds and the facts about a source, and it decides; it reads no repository, no directory and no
+//! clock.
+//!
+//! ```text
+//! target        SourceInfo: whom a policy is about, as text and as labels of a manifest
+//! ```
+//!
+//! Where kopia's behaviour looks odd it is kept: the same repository with the same policies has to hold the same files, and keep the
+//! same snapshots, whichever of the two programs runs tonight.
+
+mod error;
+mod target;
+
+pub use error::{PatternProblem, PolicyError};
+pub use target::{Level, SourceInfo};

@@ -6,13 +6,22 @@
 //!
 //! ```text
 //! target        SourceInfo: whom a policy is about, as text and as labels of a manifest
+//! model         Policy: the document, declared field by field with section!
+//! merge         EffectivePolicy: what applies to a target, and where each value was defined
 //! ```
 //!
 //! Where kopia's behaviour looks odd it is kept: the same repository with the same policies has to hold the same files, and keep the
 //! same snapshots, whichever of the two programs runs tonight.
 
 mod error;
+mod merge;
+mod model;
+mod section;
 mod target;
+#[cfg(test)]
+mod testing;
 
 pub use error::{PatternProblem, PolicyError};
+pub use merge::{EffectivePolicy, effective_policy, merge};
+pub use model::*;
 pub use target::{Level, SourceInfo};

@@ -8,12 +8,16 @@
 //! target        SourceInfo: whom a policy is about, as text and as labels of a manifest
 //! model         Policy: the document, declared field by field with section!
 //! merge         EffectivePolicy: what applies to a target, and where each value was defined
+//! in_force      what an unset value means where it is used
+//! compression   the compressor for one file
 //! ```
 //!
 //! Where kopia's behaviour looks odd it is kept: the same repository with the same policies has to hold the same files, and keep the
 //! same snapshots, whichever of the two programs runs tonight.
 
+mod compression;
 mod error;
+mod in_force;
 mod merge;
 mod model;
 mod section;

@@ -9,6 +9,7 @@
 //! model         Policy: the document, declared field by field with section!
 //! merge         EffectivePolicy: what applies to a target, and where each value was defined
 //! in_force      what an unset value means where it is used
+//! tree          PolicyTree: which policy applies to each entry of a source
 //! compression   the compressor for one file
 //! ```
 //!
@@ -24,8 +25,10 @@ mod section;
 mod target;
 #[cfg(test)]
 mod testing;
+mod tree;
 
 pub use error::{PatternProblem, PolicyError};
 pub use merge::{EffectivePolicy, effective_policy, merge};
 pub use model::*;
 pub use target::{Level, SourceInfo};
+pub use tree::PolicyTree;

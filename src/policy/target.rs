@@ -200,6 +200,16 @@ impl PartialOrd for SourceInfo {
     }
 }
 
+/// The components that lead from the directory `base` to `path`, or nothing unless `path` is strictly below it.
+pub(super) fn components_below<'a>(base: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    // A backslash is an ordinary character of a file name, except where paths start with a volume.
+    let separators: &[char] = if volume(base).is_some() { &['/', '\\'] } else { &['/'] };
+    let rest = path.strip_prefix(base)?;
+    let rest = if base.ends_with(separators) { rest } else { rest.strip_prefix(separators)? };
+    let components: Vec<_> = rest.split(separators).filter(|component| !component.is_empty()).collect();
+    (!components.is_empty()).then_some(components)
+}
+
 /// The length of `X:` at the start of a Windows path.
 fn volume(path: &str) -> Option<usize> {
     match path.as_bytes() {

@@ -131,3 +131,13 @@ fn only_a_root_may_end_in_a_separator() {
         assert_eq!(source("u", "h", path).policy_labels(), Err(PolicyError::TrailingSeparator(path.into())));
     }
 }
+
+#[test]
+fn components_below_a_directory() {
+    assert_eq!(components_below("/a", "/a/b/c"), Some(vec!["b", "c"]));
+    assert_eq!(components_below("/", "/b"), Some(vec!["b"]));
+    assert_eq!(components_below("/a", "/a"), None);
+    assert_eq!(components_below("/a", "/ab"), None);
+    assert_eq!(components_below("/a", "/a\\b"), None);
+    assert_eq!(components_below("C:\\a", "C:\\a\\b"), Some(vec!["b"]));
+}

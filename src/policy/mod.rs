@@ -11,6 +11,7 @@
 //! in_force      what an unset value means where it is used
 //! tree          PolicyTree: which policy applies to each entry of a source
 //! compression   the compressor for one file
+//! ignore        patterns;   ignore_context   which entries of a directory are left out
 //! ```
 //!
 //! Where kopia's behaviour looks odd it is kept: the same repository with the same policies has to hold the same files, and keep the
@@ -18,6 +19,8 @@
 
 mod compression;
 mod error;
+mod ignore;
+mod ignore_context;
 mod in_force;
 mod merge;
 mod model;
@@ -28,6 +31,7 @@ mod testing;
 mod tree;
 
 pub use error::{PatternProblem, PolicyError};
+pub use ignore_context::IgnoreContext;
 pub use merge::{EffectivePolicy, effective_policy, merge};
 pub use model::*;
 pub use target::{Level, SourceInfo};

@@ -12,6 +12,7 @@
 //! tree          PolicyTree: which policy applies to each entry of a source
 //! compression   the compressor for one file
 //! ignore        patterns;   ignore_context   which entries of a directory are left out
+//! retention     which snapshots are kept, and why
 //! ```
 //!
 //! Where kopia's behaviour looks odd it is kept: the same repository with the same policies has to hold the same files, and keep the
@@ -24,6 +25,7 @@ mod ignore_context;
 mod in_force;
 mod merge;
 mod model;
+mod retention;
 mod section;
 mod target;
 #[cfg(test)]
@@ -34,5 +36,6 @@ pub use error::{PatternProblem, PolicyError};
 pub use ignore_context::IgnoreContext;
 pub use merge::{EffectivePolicy, effective_policy, merge};
 pub use model::*;
+pub use retention::{RetentionCandidate, RetentionPeriod, RetentionReason, compact_reasons, retention_reasons};
 pub use target::{Level, SourceInfo};
 pub use tree::PolicyTree;

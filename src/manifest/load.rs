@@ -1,0 +1,111 @@
+//! Loading all manifests of a repository.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+use futures::StreamExt;
+
+use super::{Document, Entry, Labels, Manifest, ManifestError, ManifestId};
+use crate::content::id::{ContentId, Prefix};
+use crate::content::{ContentError, Reader};
+
+/// Contents fetched at once.
+const PARALLEL_FETCHES: usize = 16;
+/// How often loading begins anew because contents vanish meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// All manifests there are, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct ManifestSet {
+    manifests: BTreeMap<ManifestId, Manifest>,
+    /// The contents they were read from.
+    pub(super) contents: Vec<ContentId>,
+    pub unreadable: Vec<UnreadableManifests>,
+}
+
+/// A content with manifests that cannot be read.
+#[derive(Clone, Debug)]
+pub struct UnreadableManifests {
+    pub content: ContentId,
+    pub why: String,
+}
+
+impl ManifestSet {
+    pub async fn load(contents: &Reader) -> Result<Self, ManifestError> {
+        for _ in 1..ATTEMPTS {
+            let set = Self::load_once(contents).await?;
+            if set.unreadable.is_empty() {
+                return Ok(set);
+            }
+            // Manifests may have been compacted since the indexes were loaded.
+            let before = manifest_contents(contents);
+            contents.refresh().await?;
+            if manifest_contents(contents) == before {
+                return Ok(set);
+            }
+        }
+        Self::load_once(contents).await
+    }
+
+    async fn load_once(contents: &Reader) -> Result<Self, ManifestError> {
+        let mut set = Self { contents: manifest_contents(contents), ..Self::default() };
+        let mut latest: BTreeMap<ManifestId, Entry> = BTreeMap::new();
+        let mut fetches = futures::stream::iter(set.contents.clone())
+            .map(|id| async move { (id, contents.get(&id).await) })
+            .buffered(PARALLEL_FETCHES);
+        while let Some((id, content)) = fetches.next().await {
+            let parsed = match content {
+                Ok(content) => parse(&content),
+                Err(ContentError::Fetch { id, source }) => return Err(ContentError::Fetch { id, source }.into()),
+                Err(e) => Err(e.to_string()),
+            };
+            match parsed {
+                Ok(document) => {
+                    for entry in document.entries {
+                        let known = latest.get(&entry.id);
+                        if known.is_none_or(|known| entry.modified > known.modified) {
+                            latest.insert(entry.id, entry);
+                        }
+                    }
+                }
+                Err(why) => set.unreadable.push(UnreadableManifests { content: id, why }),
+            }
+        }
+        set.manifests = latest.into_values().filter_map(alive).map(|m| (m.id, m)).collect();
+        Ok(set)
+    }
+
+    pub fn get(&self, id: ManifestId) -> Option<&Manifest> {
+        self.manifests.get(&id)
+    }
+
+    /// All manifests, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Manifest> {
+        self.manifests.values()
+    }
+
+    /// Manifests that have all of these labels, by id.
+    pub fn find<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Manifest> {
+        self.iter().filter(|manifest| manifest.has(labels))
+    }
+}
+
+/// What an entry stands for, unless it is a tombstone.
+fn alive(entry: Entry) -> Option<Manifest> {
+    let (Some(labels), Some(data), false) = (entry.labels, entry.data, entry.deleted) else { return None };
+    Some(Manifest { id: entry.id, labels, modified: entry.modified, data })
+}
+
+/// Contents that hold manifests and are not deleted, in order.
+fn manifest_contents(contents: &Reader) -> Vec<ContentId> {
+    let entries = contents.indexes();
+    let found = entries.entries(Prefix::MANIFEST..=Prefix::MANIFEST);
+    found.flatten().filter(|entry| !entry.deleted).map(|entry| entry.id).collect()
+}
+
+fn parse(content: &[u8]) -> Result<Document, String> {
+    let mut json = Vec::new();
+    MultiGzDecoder::new(content).read_to_end(&mut json).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&json).map_err(|e| e.to_string())
+}

@@ -1,0 +1,104 @@
+//! Changing manifests: what is put and deleted is collected, and written as one content at the next flush.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Document, Entry, Labels, ManifestError, ManifestId, ManifestSet};
+use crate::content::id::Prefix;
+use crate::content::{Scratch, Writer};
+use crate::format::CompressionAlgorithm;
+use crate::json;
+
+/// Contents with manifests from which on they are compacted into one.
+const COMPACT_FROM: usize = 16;
+
+#[derive(Debug, Default)]
+pub struct ManifestWriter {
+    pending: Mutex<Vec<Entry>>,
+}
+
+impl ManifestWriter {
+    /// Adds a manifest. The labels must have a type.
+    pub fn put(&self, labels: Labels, data: &impl Serialize, now: Timestamp) -> Result<ManifestId, ManifestError> {
+        let id = ManifestId::random()?;
+        let text = json::to_string(data).map_err(internal)?;
+        let data = Some(RawValue::from_string(text).map_err(internal)?);
+        self.push(Entry { id, labels: Some(labels), modified: now, deleted: false, data });
+        Ok(id)
+    }
+
+    /// Deletes a manifest. `modified` is when it was written: its tombstone is later, whatever the clock says.
+    pub fn delete(&self, id: ManifestId, modified: Timestamp, now: Timestamp) {
+        let later = modified.saturating_add(SignedDuration::from_nanos(1)).unwrap_or(now);
+        self.push(Entry { id, labels: None, modified: now.max(later), deleted: true, data: None });
+    }
+
+    fn push(&self, entry: Entry) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        // A manifest that nobody has seen yet need not be written only to be deleted.
+        let before = pending.len();
+        if entry.deleted {
+            pending.retain(|p| p.id != entry.id);
+        }
+        if pending.len() == before {
+            pending.push(entry);
+        }
+    }
+
+    /// Hands everything over to the contents, to be flushed with them. May block.
+    pub fn write(&self, contents: &Writer) -> Result<(), ManifestError> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pending.is_empty() {
+            write_content(contents, &pending)?;
+            pending.clear();
+        }
+        Ok(())
+    }
+}
+
+impl ManifestSet {
+    /// Puts all manifests into one content and deletes the others, when there are many; says whether there were. All
+    /// of it becomes visible at once, with the next flush. May block.
+    pub fn compact(&self, contents: &Writer) -> Result<bool, ManifestError> {
+        // What cannot be read now may be readable again some day.
+        if self.contents.len() < COMPACT_FROM || !self.unreadable.is_empty() {
+            return Ok(false);
+        }
+        let entries: Vec<Entry> = self
+            .iter()
+            .map(|m| Entry {
+                id: m.id,
+                labels: Some(m.labels.clone()),
+                modified: m.modified,
+                deleted: false,
+                data: Some(m.data.clone()),
+            })
+            .collect();
+        write_content(contents, &entries)?;
+        for old in &self.contents {
+            contents.delete(old)?;
+        }
+        Ok(true)
+    }
+}
+
+fn write_content(contents: &Writer, entries: &[Entry]) -> Result<(), ManifestError> {
+    let mut text = json::to_vec(&Document { entries: entries.to_vec() }).map_err(internal)?;
+    text.push(b'\n');
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&text).map_err(internal)?;
+    let content = gzip.finish().map_err(internal)?;
+    contents.put(Prefix::MANIFEST, &content, Some(CompressionAlgorithm::ZstdFastest), &mut Scratch::default())?;
+    Ok(())
+}
+
+fn internal(e: impl std::error::Error + Send + Sync + 'static) -> ManifestError {
+    ManifestError::Internal(Box::new(e))
+}
+

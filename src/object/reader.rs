@@ -1,0 +1,153 @@
+//! Reading objects (format page 20 §6).
+//!
+//! [`Object::open`] resolves an id into its leaf pieces, each one content. What is read then is up to the caller: a
+//! piece at a time, in any order, from any thread.
+
+use super::{IndirectList, ObjectError, ObjectId};
+use crate::bytes::Bytes;
+use crate::content::id::ContentId;
+use crate::content::{ContentError, Reader};
+use crate::format::{ExpectedLength, decompress};
+
+/// Levels of lists in lists that are followed; the largest objects need three.
+const DEEPEST: usize = 16;
+/// The longest chunk a splitter makes.
+const LONGEST_CHUNK: usize = 16 << 20;
+
+/// One content of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins in the object.
+    pub start: u64,
+    pub length: u64,
+    pub content: ContentId,
+    /// Whether the content is compressed as an object.
+    pub compressed: bool,
+}
+
+/// An object that can be read: its leaf pieces, contiguous, from 0 on.
+#[derive(Clone, Debug)]
+pub struct Object {
+    id: ObjectId,
+    pieces: Vec<Piece>,
+}
+
+impl Object {
+    /// Resolves an id; reads the lists of an indirect object, not its data.
+    pub async fn open(contents: &Reader, id: ObjectId) -> Result<Self, ObjectError> {
+        let mut pieces = Vec::new();
+        Self::resolve(contents, id, None, &mut pieces, 0).await?;
+        Ok(Self { id, pieces })
+    }
+
+    /// Appends the leaf pieces of an object whose length is known from a list.
+    async fn resolve(
+        contents: &Reader,
+        id: ObjectId,
+        known_length: Option<u64>,
+        pieces: &mut Vec<Piece>,
+        depth: usize,
+    ) -> Result<(), ObjectError> {
+        let start = end_of(pieces);
+        let Some(list) = id.list() else {
+            let length = match known_length {
+                Some(length) => length,
+                None => direct_length(contents, id).await?,
+            };
+            pieces.push(Piece { start, length, content: id.content, compressed: id.compressed });
+            return Ok(());
+        };
+        let malformed = |why: &str| ObjectError::Malformed { id, why: why.to_owned() };
+        if depth >= DEEPEST {
+            return Err(malformed("lists are nested too deeply"));
+        }
+        let text = Box::pin(async { Self::open_at(contents, list, depth + 1).await?.read(contents).await }).await?;
+        let list: IndirectList = serde_json::from_slice(&text).map_err(|e| malformed(&e.to_string()))?;
+        for entry in &list.entries {
+            if entry.start != end_of(pieces) - start {
+                return Err(malformed("its pieces overlap or leave a gap"));
+            }
+            let end = end_of(pieces).checked_add(entry.length).ok_or_else(|| malformed("it is too long"))?;
+            Box::pin(Self::resolve(contents, entry.object, Some(entry.length), pieces, depth + 1)).await?;
+            if end_of(pieces) != end {
+                return Err(malformed("a piece has another length than its list says"));
+            }
+        }
+        match known_length {
+            Some(length) if end_of(pieces) - start != length => Err(malformed("its pieces do not add up to its length")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn open_at(contents: &Reader, id: ObjectId, depth: usize) -> Result<Self, ObjectError> {
+        let mut pieces = Vec::new();
+        Self::resolve(contents, id, None, &mut pieces, depth).await?;
+        Ok(Self { id, pieces })
+    }
+
+    pub fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> u64 {
+        end_of(&self.pieces)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The whole object in memory.
+    pub async fn read(&self, contents: &Reader) -> Result<Bytes, ObjectError> {
+        if let [only] = self.pieces.as_slice() {
+            return only.read(contents).await;
+        }
+        let mut whole = Vec::new();
+        for piece in &self.pieces {
+            whole.extend_from_slice(&piece.read(contents).await?);
+        }
+        Ok(whole.into())
+    }
+}
+
+impl Piece {
+    /// The piece's bytes.
+    pub async fn read(&self, contents: &Reader) -> Result<Bytes, ObjectError> {
+        self.check(contents.get(&self.content).await?)
+    }
+
+    /// What a content's plain bytes mean as this piece.
+    pub fn check(&self, content: Bytes) -> Result<Bytes, ObjectError> {
+        let bytes = if self.compressed {
+            let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+            Bytes::from(decompress(&content, None, ExpectedLength::Exactly(length))?)
+        } else {
+            content
+        };
+        if bytes.len() as u64 != self.length {
+            let id = ObjectId { content: self.content, indirection: 0, compressed: self.compressed };
+            let why = format!("it has {} bytes instead of {}", bytes.len(), self.length);
+            return Err(ObjectError::Malformed { id, why });
+        }
+        Ok(bytes)
+    }
+}
+
+/// The length of an object that is one content.
+async fn direct_length(contents: &Reader, id: ObjectId) -> Result<u64, ObjectError> {
+    if !id.compressed {
+        return Ok(contents.entry(&id.content).map_err(ContentError::from)?.original_length.into());
+    }
+    // Only the data itself tells.
+    let content = contents.get(&id.content).await?;
+    Ok(decompress(&content, None, ExpectedLength::AtMost(LONGEST_CHUNK))?.len() as u64)
+}
+
+fn end_of(pieces: &[Piece]) -> u64 {
+    pieces.last().map_or(0, |piece| piece.start + piece.length)
+}

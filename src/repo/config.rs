@@ -1,0 +1,290 @@
+//! The client configuration: which repository, and as whom (format page 12).
+//!
+//! One JSON file, kopia's: a file that kopia wrote is used as it is, and one that larder wrote serves kopia. What
+//! larder does not know in it is kept. Beside it lies the password, if it is to be remembered, as base64 in
+//! `<file>.kopia-password`. Both are readable by their owner only.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Identity;
+use crate::blob::registry::StorageConfig;
+use crate::format::SecretBytes;
+
+/// Name of the file, unless another is asked for.
+pub const DEFAULT_FILE: &str = "repository.config";
+/// Bytes of contents that kopia keeps in its cache, unless told otherwise.
+const DEFAULT_CACHE_SIZE: i64 = 5_242_880_000;
+/// Seconds for which kopia keeps listings.
+const DEFAULT_LIST_CACHE_SECONDS: f64 = 30.0;
+/// How kopia shares a directory of larder's own.
+const CACHE_SUBDIRECTORY: &str = "larder";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientConfig {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageConfig>,
+    /// A repository behind a kopia server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caching: Option<CachingConfig>,
+    #[serde(default)]
+    pub hostname: String,
+    #[serde(default)]
+    pub username: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub readonly: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub permissive_cache_loading: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(default)]
+    pub enable_actions: bool,
+    /// Nanoseconds; negative: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_blob_cache_duration: Option<i64>,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// What kopia keeps in its cache, and where. Sizes in bytes, times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CachingConfig {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cache_directory: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_cache_size: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub content_cache_size_limit_bytes: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_metadata_cache_size: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub metadata_cache_size_limit_bytes: i64,
+    #[serde(default)]
+    pub max_list_cache_duration: f64,
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+impl Default for CachingConfig {
+    fn default() -> Self {
+        Self {
+            cache_directory: String::new(),
+            max_cache_size: DEFAULT_CACHE_SIZE,
+            content_cache_size_limit_bytes: 0,
+            max_metadata_cache_size: DEFAULT_CACHE_SIZE,
+            metadata_cache_size_limit_bytes: 0,
+            max_list_cache_duration: DEFAULT_LIST_CACHE_SECONDS,
+            other: Map::new(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("repository is not connected. See https://kopia.io/docs/repositories/")]
+    NotConnected,
+    #[error("the configuration file {path} is not valid")]
+    Malformed { path: PathBuf, source: serde_json::Error },
+    #[error("the repository is behind a kopia server, which larder cannot use: connect to its storage instead")]
+    Server,
+    #[error("{what} {path}")]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("the remembered password in {path} is damaged: connect again")]
+    Password { path: PathBuf },
+}
+
+impl ClientConfig {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ConfigError::NotConnected),
+            Err(source) => return Err(ConfigError::File { what: "cannot read", path: path.to_owned(), source }),
+        };
+        serde_json::from_slice(&text).map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })
+    }
+
+    pub fn save(&self, path: &Path) -> Result<(), ConfigError> {
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })?;
+        text.push(b'\n');
+        write_private(path, &text)
+    }
+
+    /// Where the repository is.
+    pub fn storage(&self) -> Result<&StorageConfig, ConfigError> {
+        match &self.storage {
+            Some(storage) => Ok(storage),
+            None if self.api_server.is_some() => Err(ConfigError::Server),
+            None => Err(ConfigError::NotConnected),
+        }
+    }
+
+    pub fn identity(&self) -> Identity {
+        Identity { username: self.username.clone(), hostname: self.hostname.clone() }
+    }
+
+    /// The directory that larder has for its own in the configured one; None when caching is off. `asked` comes from
+    /// the environment, and counts when it is an absolute path.
+    pub fn cache_directory(&self, config_path: &Path, asked: Option<&Path>) -> Option<PathBuf> {
+        let asked = asked.filter(|path| path.is_absolute()).map(Path::to_owned);
+        let configured = self.caching.as_ref().filter(|c| !c.cache_directory.is_empty()).map(|c| {
+            let base = config_path.parent().unwrap_or(Path::new("."));
+            base.join(&c.cache_directory)
+        });
+        Some(asked.or(configured)?.join(CACHE_SUBDIRECTORY))
+    }
+}
+
+/// The file that remembers the password of a configuration.
+pub fn password_file(config_path: &Path) -> PathBuf {
+    beside(config_path, "kopia-password")
+}
+
+/// The lock of kopia's maintenance.
+pub fn maintenance_lock_file(config_path: &Path) -> PathBuf {
+    beside(config_path, "mlock")
+}
+
+fn beside(config_path: &Path, suffix: &str) -> PathBuf {
+    let mut path = config_path.as_os_str().to_owned();
+    path.push(".");
+    path.push(suffix);
+    path.into()
+}
+
+pub fn save_password(config_path: &Path, password: &SecretBytes) -> Result<(), ConfigError> {
+    let encoded = SecretBytes::new(STANDARD.encode(password.as_bytes()).into_bytes());
+    write_private(&password_file(config_path), encoded.as_bytes())
+}
+
+/// The remembered password, if there is one.
+pub fn load_password(config_path: &Path) -> Result<Option<SecretBytes>, ConfigError> {
+    let path = password_file(config_path);
+    let encoded = match fs::read(&path) {
+        Ok(encoded) => SecretBytes::new(encoded),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ConfigError::File { what: "cannot read", path, source }),
+    };
+    match STANDARD.decode(encoded.as_bytes().trim_ascii()) {
+        Ok(password) => Ok(Some(SecretBytes::new(password))),
+        Err(_) => Err(ConfigError::Password { path }),
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
+    let lost = |source| ConfigError::File { what: "cannot write", path: path.to_owned(), source };
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(lost)?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|e| lost(io::Error::other(e)))?;
+    let temporary = beside(path, &format!("{}.tmp", hex::encode(random)));
+    let write = || {
+        let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|e| {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        lost(e)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const KOPIAS: &str = r#"{
+  "storage": {
+    "type": "filesystem",
+    "config": {
+      "path": "/data/repo",
+      "fileMode": 384,
+      "dirMode": 448,
+      "dirShards": null
+    }
+  },
+  "caching": {
+    "cacheDirectory": "../cache/kopia/0123456789abcdef",
+    "maxCacheSize": 5242880000,
+    "maxMetadataCacheSize": 5242880000,
+    "maxListCacheDuration": 30.0,
+    "minContentSweepAge": 600
+  },
+  "hostname": "hst",
+  "username": "usr",
+  "description": "Repository in Filesystem: /data/repo",
+  "enableActions": false,
+  "formatBlobCacheDuration": 900000000000,
+  "throttlingLimits": {
+    "readsPerSecond": 5
+  }
+}
+"#;
+
+    #[test]
+    fn kopias_file_is_kept_as_it_is() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("sub/repository.config");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, KOPIAS).unwrap();
+        let config = ClientConfig::load(&path).unwrap();
+        assert_eq!(config.identity(), Identity { username: "usr".into(), hostname: "hst".into() });
+        config.save(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), KOPIAS);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let cache = |asked: Option<&str>| config.cache_directory(&path, asked.map(Path::new)).unwrap();
+        assert_eq!(cache(None), directory.path().join("sub/../cache/kopia/0123456789abcdef/larder"));
+        assert_eq!(cache(Some("/fast")), Path::new("/fast/larder"));
+        assert_eq!(cache(Some("relative")), cache(None));
+    }
+
+    #[test]
+    fn passwords_are_remembered() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("new/repository.config");
+        assert!(load_password(&path).unwrap().is_none());
+        save_password(&path, &SecretBytes::new("pässwörd".into())).unwrap();
+        assert_eq!(load_password(&path).unwrap().unwrap().as_bytes(), "pässwörd".as_bytes());
+        let file = password_file(&path);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "cMOkc3N3w7ZyZA==");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::write(&file, "???").unwrap();
+        assert!(load_password(&path).is_err());
+    }
+
+    #[test]
+    fn problems_are_named() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("c");
+        assert!(matches!(ClientConfig::load(&path), Err(ConfigError::NotConnected)));
+        fs::write(&path, "{").unwrap();
+        assert!(matches!(ClientConfig::load(&path), Err(ConfigError::Malformed { .. })));
+        fs::write(&path, r#"{"apiServer":{"url":"https://x"}}"#).unwrap();
+        assert!(matches!(ClientConfig::load(&path).unwrap().storage(), Err(ConfigError::Server)));
+    }
+}

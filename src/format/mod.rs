@@ -1,1 +1,34 @@
 //! The repository format: everything that turns bytes into stored bytes and back.
+//!
+//! A content goes through this layer in one direction:
+//!
+//! ```text
+//! object bytes ── splitter ──► chunks ── hashing ──► digest = content id
+//!                                │                     │
+//!                                └─ compression ──► encryption (key and IV from the digest) ──► stored bytes
+//! ```
+//!
+//! and back from stored bytes through `encryption` and `compression`. `keys` makes every key: from the password the
+//! format key, and from it, or from the master key inside the format block, the keys for each purpose.
+//!
+//! The algorithms are closed sets fixed by the format, so they are enums, and their names are exactly the strings that
+//! kopia writes. Nothing here does I/O or waits; all of it may run on any thread.
+
+mod error;
+pub mod keys;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testdata;
+
+pub use error::{AuthenticationFailed, FormatError};
+pub use keys::{KeyDerivation, Secret32, SecretBytes};
+
+/// The member of a closed set with the given name.
+fn by_name<T: Copy>(
+    what: &'static str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, FormatError> {
+    all.iter().copied().find(|&member| name_of(member) == name).ok_or_else(|| FormatError::unknown(what, name))
+}

@@ -15,12 +15,14 @@
 //! kopia writes. Nothing here does I/O or waits; all of it may run on any thread.
 
 mod error;
+mod hashing;
 pub mod keys;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testdata;
 
 pub use error::{AuthenticationFailed, FormatError};
+pub use hashing::{Digest, HashAlgorithm, Hasher};
 pub use keys::{KeyDerivation, Secret32, SecretBytes};
 
 /// The member of a closed set with the given name.

@@ -14,6 +14,7 @@
 //! The algorithms are closed sets fixed by the format, so they are enums, and their names are exactly the strings that
 //! kopia writes. Nothing here does I/O or waits; all of it may run on any thread.
 
+mod encryption;
 mod error;
 mod hashing;
 pub mod keys;
@@ -21,6 +22,7 @@ pub mod keys;
 #[cfg(any(test, feature = "testing"))]
 pub mod testdata;
 
+pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, OVERHEAD, open_block, seal_block};
 pub use error::{AuthenticationFailed, FormatError};
 pub use hashing::{Digest, HashAlgorithm, Hasher};
 pub use keys::{KeyDerivation, Secret32, SecretBytes};

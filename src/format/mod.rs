@@ -14,14 +14,17 @@
 //! The algorithms are closed sets fixed by the format, so they are enums, and their names are exactly the strings that
 //! kopia writes. Nothing here does I/O or waits; all of it may run on any thread.
 
+mod compression;
 mod encryption;
 mod error;
 mod hashing;
 pub mod keys;
+mod s2;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testdata;
 
+pub use compression::{CompressionAlgorithm, Compressor, Length, decompress};
 pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, OVERHEAD, open_block, seal_block};
 pub use error::{AuthenticationFailed, FormatError};
 pub use hashing::{Digest, HashAlgorithm, Hasher};
@@ -35,4 +38,18 @@ fn by_name<T: Copy>(
     name: &str,
 ) -> Result<T, FormatError> {
     all.iter().copied().find(|&member| name_of(member) == name).ok_or_else(|| FormatError::unknown(what, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_can_share_what_they_need() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Hasher>();
+        shared::<Cipher>();
+        sent::<Compressor>();
+    }
 }

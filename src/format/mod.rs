@@ -20,6 +20,7 @@ mod error;
 mod hashing;
 pub mod keys;
 mod s2;
+mod splitter;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testdata;
@@ -29,6 +30,7 @@ pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, OVERHEAD, ope
 pub use error::{AuthenticationFailed, FormatError};
 pub use hashing::{Digest, HashAlgorithm, Hasher};
 pub use keys::{KeyDerivation, Secret32, SecretBytes};
+pub use splitter::SplitterAlgorithm;
 
 /// The member of a closed set with the given name.
 fn by_name<T: Copy>(

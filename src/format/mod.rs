@@ -1,1 +1,57 @@
 //! The repository format: everything that turns bytes into stored bytes and back.
+//!
+//! A content goes through this layer in one direction:
+//!
+//! ```text
+//! object bytes ── splitter ──► chunks ── hashing ──► digest = content id
+//!                                │                     │
+//!                                └─ compression ──► encryption (key and IV from the digest) ──► stored bytes
+//! ```
+//!
+//! and back from stored bytes through `encryption` and `compression`. `keys` makes every key: from the password the
+//! format key, and from it, or from the master key inside the format block, the keys for each purpose.
+//!
+//! The algorithms are closed sets fixed by the format, so they are enums, and their names are exactly the strings that
+//! kopia writes. Nothing here does I/O or waits; all of it may run on any thread.
+
+mod compression;
+mod encryption;
+mod error;
+mod hashing;
+pub mod keys;
+mod s2;
+mod splitter;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testdata;
+
+pub use compression::{CompressionAlgorithm, Compressor, Length, decompress};
+pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, OVERHEAD, open_block, seal_block};
+pub use error::{AuthenticationFailed, FormatError};
+pub use hashing::{Digest, HashAlgorithm, Hasher};
+pub use keys::{KeyDerivation, Secret32, SecretBytes};
+pub use splitter::SplitterAlgorithm;
+
+/// The member of a closed set with the given name.
+fn by_name<T: Copy>(
+    what: &'static str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, FormatError> {
+    all.iter().copied().find(|&member| name_of(member) == name).ok_or_else(|| FormatError::unknown(what, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_can_share_what_they_need() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Hasher>();
+        shared::<Cipher>();
+        sent::<Compressor>();
+    }
+}

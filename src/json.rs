@@ -74,8 +74,7 @@ mod tests {
     #[test]
     fn escapes_are_gos() {
         let text = "a<b>&\u{2028}\u{2029}\"\\\u{8}\u{c}\n\r\t\u{1}\u{7f}é\u{fffd}";
-        let expected =
-            "\"a\\u003cb\\u003e\\u0026\\u2028\\u2029\\\"\\\\\\b\\f\\n\\r\\t\\u0001\u{7f}é\u{fffd}\"";
+        let expected = "\"a\\u003cb\\u003e\\u0026\\u2028\\u2029\\\"\\\\\\b\\f\\n\\r\\t\\u0001\u{7f}é\u{fffd}\"";
         assert_eq!(to_string(text).unwrap(), expected);
         let mut lossy = Vec::new();
         write_lossy_string(text.as_bytes(), &mut lossy);

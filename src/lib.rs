@@ -20,5 +20,12 @@
 pub mod blob;
 pub mod bytes;
 pub mod clock;
+pub mod content;
+pub mod error;
 pub mod format;
+pub mod json;
+pub mod manifest;
+pub mod object;
 pub mod policy;
+pub mod repo;
+pub mod snapshot;

@@ -50,7 +50,10 @@ impl Shelf {
     /// Names of the files there are, in any order; none when the directory cannot be read.
     pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.contains(".tmp.")).collect()
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| !name.contains(".tmp."))
+            .collect()
     }
 
     /// The file of that name, if there is an undamaged one.
@@ -62,7 +65,8 @@ impl Shelf {
     pub fn put(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<ShelfFile> {
         let path = self.path(name).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
         let (temporary, file) = self.create_temporary()?;
-        let mut out = Summing { inner: BufWriter::with_capacity(BLOCK, file), sum: 0, in_block: 0, length: 0, sums: Vec::new() };
+        let mut out =
+            Summing { inner: BufWriter::with_capacity(BLOCK, file), sum: 0, in_block: 0, length: 0, sums: Vec::new() };
         write(&mut out)?;
         out.finish()?;
         temporary.rename(&path)?;

@@ -55,7 +55,8 @@ pub struct ContentId {
 
 impl ContentId {
     pub fn new(prefix: Prefix, digest: &Digest) -> Self {
-        Self::from_hash(prefix, digest.as_bytes()).unwrap_or(Self { prefix, hash: [0; MAX_DIGEST_LENGTH], length: 0 })
+        let (hash, length) = digest.padded();
+        Self { prefix, hash, length }
     }
 
     /// None when there are no bytes or too many.

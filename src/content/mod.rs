@@ -50,10 +50,7 @@ pub enum ContentError {
         why: index::IndexError,
     },
     #[error("content {id} cannot be fetched")]
-    Fetch {
-        id: ContentId,
-        source: Arc<BlobError>,
-    },
+    Fetch { id: ContentId, source: Arc<BlobError> },
     #[error("blob {id} is damaged: {why}")]
     CorruptBlob { id: BlobId, why: String },
     #[error(transparent)]

@@ -14,9 +14,10 @@
 
 use crate::blob::BlobId;
 use crate::bytes::Payload;
+use crate::content::ContentError;
 use crate::content::index::{self, IndexEntry};
 use crate::content::session::SessionId;
-use crate::content::{ContentError, Crypto};
+use crate::format::Crypto;
 
 const PREAMBLE: usize = 32;
 const ALIGNMENT: usize = 4096;
@@ -107,7 +108,7 @@ impl PackBuilder {
             .map_err(ContentError::internal)?;
         local.extend(random::<RANDOM_TAIL>()?);
         let iv = crypto.hasher.hash(&local);
-        let stored = crypto.cipher.seal(iv.as_bytes(), &local)?;
+        let stored = crypto.cipher.seal(iv.as_bytes(), &local);
         let postamble = Postamble { iv: iv.as_bytes().to_vec(), offset: local_offset, length: stored.len() as u64 };
         self.tail.extend(stored);
         self.tail.extend(postamble.encode()?);

@@ -6,7 +6,6 @@
 //! Several contents that lie close together in one pack are fetched in one read, because a request costs more than
 //! the bytes between them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,15 +13,15 @@ use futures::StreamExt;
 use larder_cache::Shelf;
 use tokio::time::Instant;
 
+use super::ContentError;
 use super::epoch::plan::Epochs;
 use super::id::ContentId;
-use super::index::set::{IndexSet, Layer};
 use super::index::IndexEntry;
+use super::index::set::{IndexSet, Layer};
 use super::load::{Loader, View};
-use super::ContentError;
 use crate::blob::{BlobError, BlobId, BlobRange, Storage};
 use crate::bytes::Bytes;
-use crate::format::{Crypto, EpochParameters, ExpectedLength, decompress};
+use crate::format::{CompressionAlgorithm, Crypto, EpochParameters, Length, decompress};
 
 /// Bytes between two contents that are rather read than skipped.
 const LARGEST_GAP: u64 = 64 << 10;
@@ -111,6 +110,11 @@ impl Reader {
     }
 
     /// The current view if it is valid for a while yet, else a new one.
+    /// The epochs as they are in the storage now.
+    pub(super) async fn current_epochs(&self) -> Result<Epochs, ContentError> {
+        self.loader.list_epochs().await
+    }
+
     pub(super) async fn valid_view(&self) -> Result<Arc<View>, ContentError> {
         let view = self.current.load_full();
         // Three quarters of the time must be left for what is based on it (format page 07 §7.1).
@@ -146,7 +150,8 @@ impl Reader {
 
     /// The stored bytes of several contents, in the order of `entries`.
     pub async fn fetch(&self, entries: &[IndexEntry]) -> Vec<Result<Bytes, ContentError>> {
-        let mut found: Vec<_> = entries.iter().map(|e| Err(ContentError::NotFound { id: e.id, damaged: Vec::new() })).collect();
+        let mut found: Vec<_> =
+            entries.iter().map(|e| Err(ContentError::NotFound { id: e.id, damaged: Vec::new() })).collect();
         let mut reads = futures::stream::iter(plan_reads(entries))
             .map(|read| async move { (self.read(&read, entries).await, read) })
             .buffer_unordered(PARALLEL_READS);
@@ -199,11 +204,10 @@ impl Reader {
             }
             return Ok(plaintext.into());
         }
-        let length = ExpectedLength::Exactly(entry.original_length as usize);
-        match decompress(&plaintext, Some(entry.compression), length) {
-            Ok(data) => Ok(data.into()),
-            Err(e) => Err(corrupt(e.to_string())),
-        }
+        let length = Length::Exact(entry.original_length as usize);
+        let data = CompressionAlgorithm::from_header_id(entry.compression)
+            .and_then(|algorithm| decompress(&plaintext, Some(algorithm), length));
+        data.map(Into::into).map_err(|e| corrupt(e.to_string()))
     }
 }
 
@@ -266,12 +270,12 @@ mod tests {
         let gap = LARGEST_GAP as u32;
         let big = LARGEST_READ as u32;
         let entries = [
-            at("pa", 1000 + gap, 50),  // 0: after 1, as far as may be
-            at("pa", 900, 100),        // 1
-            at("pb", 0, big + 1),      // 2: too large to join
-            at("pb", big + 1, 10),     // 3
+            at("pa", 1000 + gap, 50),    // 0: after 1, as far as may be
+            at("pa", 900, 100),          // 1
+            at("pb", 0, big + 1),        // 2: too large to join
+            at("pb", big + 1, 10),       // 3
             at("pa", 1051 + 2 * gap, 5), // 4: too far
-            at("pa", 910, 20),         // 5: inside 1
+            at("pa", 910, 20),           // 5: inside 1
         ];
         let read = |name, start, end, entries| Read { pack: pack(name), start, end, entries };
         let gap = u64::from(gap);

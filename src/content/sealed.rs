@@ -21,7 +21,7 @@ pub(super) fn seal(
     if let Some(suffix) = suffix {
         name = format!("{name}-{suffix}");
     }
-    let stored = crypto.cipher.seal(&digest.iv(), plaintext)?;
+    let stored = crypto.cipher.seal(&digest.iv(), plaintext);
     Ok((BlobId::new(&name).map_err(ContentError::internal)?, stored))
 }
 

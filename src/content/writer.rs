@@ -13,8 +13,10 @@
 //! `put` is called by threads that may block: it waits while too many packs are under way.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use jiff::SignedDuration;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 
@@ -25,12 +27,16 @@ use super::index::{self, IndexEntry};
 use super::pack::{FinishedPack, PackBuilder, PackKind, random};
 use super::session::{self, Marker, SessionId};
 use super::{ContentError, Reader, legacy, load, sealed};
-use crate::blob::{BlobError, BlobId, PutOptions, Retention, Storage};
+use crate::blob::{BlobId, PutOptions, Retention, Storage};
 use crate::clock::Clock;
 use crate::format::{CompressionAlgorithm, Compressor, Parameters};
 
 /// Packs on their way to the storage at one time.
 const UPLOADS: usize = 2;
+/// Entries, bytes and age of a session that make it due to be flushed.
+const FLUSH_ENTRIES: usize = 200_000;
+const FLUSH_BYTES: u64 = 1 << 30;
+const FLUSH_AGE: SignedDuration = SignedDuration::from_mins(10);
 /// How often an index is written again when the epoch moves on meanwhile.
 const ATTEMPTS: u32 = 3;
 
@@ -46,10 +52,22 @@ pub struct WriterOptions {
 }
 
 /// What one thread needs for its own while it puts contents.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Scratch {
     compressor: Compressor,
     compressed: Vec<u8>,
+}
+
+impl Scratch {
+    /// Appends the compressed form of `data` to `out` when that is shorter; says whether it is.
+    pub fn compress(
+        &mut self,
+        algorithm: CompressionAlgorithm,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ContentError> {
+        Ok(self.compressor.compress(algorithm, data, out)?)
+    }
 }
 
 /// What a writer did so far.
@@ -76,6 +94,8 @@ struct Inner {
     uploads: Uploads,
     /// Held by a flush from its beginning to its end.
     flushing: tokio::sync::Mutex<()>,
+    /// Bytes of packs since the last flush began.
+    unflushed_bytes: AtomicU64,
     /// Set by the first upload that fails.
     failure: OnceLock<String>,
     stats: Mutex<WriterStats>,
@@ -163,6 +183,7 @@ impl Writer {
             pending: Mutex::default(),
             uploads: Uploads::default(),
             flushing: tokio::sync::Mutex::default(),
+            unflushed_bytes: AtomicU64::new(0),
             failure: OnceLock::new(),
             stats: Mutex::default(),
         })))
@@ -222,7 +243,7 @@ impl Writer {
             _ => 0,
         };
         let plaintext = if compressed == 0 { data } else { &scratch.compressed };
-        let stored = crypto.cipher.seal(iv, plaintext)?;
+        let stored = crypto.cipher.seal(iv, plaintext);
         let full = inner.append(id, stored, data.len(), compressed)?;
         full.map_or(Ok(()), |pack| inner.finish_and_upload(pack))
     }
@@ -240,9 +261,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Bytes of packs and number of entries that no index names yet.
-    pub fn unflushed(&self) -> usize {
-        lock(&self.0.pending).len()
+    /// Whether so much has been written, or so long ago, that it should be made visible: what is not would be lost in
+    /// a crash (format page 05 §5.4).
+    pub fn is_flush_due(&self) -> bool {
+        let inner = &self.0;
+        let entries = lock(&inner.pending).len();
+        let age = inner.clock.now().duration_since(lock(&inner.open).session.started);
+        let bytes = inner.unflushed_bytes.load(Ordering::Relaxed);
+        entries >= FLUSH_ENTRIES || bytes >= FLUSH_BYTES || entries > 0 && age >= FLUSH_AGE
     }
 
     /// Makes everything that was put visible to all.
@@ -379,7 +405,10 @@ impl Inner {
         self.runtime.spawn(async move {
             let length = pack.payload.len();
             match inner.put_pack(pack, &session.0).await {
-                Ok(()) => lock(&inner.stats).uploaded_bytes += length,
+                Ok(()) => {
+                    lock(&inner.stats).uploaded_bytes += length;
+                    inner.unflushed_bytes.fetch_add(length, Ordering::Relaxed);
+                }
                 Err(e) => {
                     inner.fail(&e);
                     lock(&session.0.failure).get_or_insert(e);
@@ -420,6 +449,7 @@ impl Inner {
     async fn flush(self: &Arc<Self>) -> Result<(), ContentError> {
         let (session, packs) = {
             let mut open = lock(&self.open);
+            self.unflushed_bytes.store(0, Ordering::Relaxed);
             let next = Session::new(&*self.clock, open.session.number + 1)?;
             let packs = [open.data.take(), open.metadata.take()];
             (std::mem::replace(&mut open.session, next), packs)
@@ -445,7 +475,7 @@ impl Inner {
             .map(|(_, entry)| entry.clone())
             .collect();
         if !entries.is_empty() {
-            entries.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            entries.sort_unstable_by_key(|entry| entry.id);
             self.write_index(entries, &session).await?;
             lock(&self.pending).retain(|_, (number, _)| *number != session.number);
         }
@@ -463,8 +493,11 @@ impl Inner {
         let version = self.options.parameters.index_version;
         let shards = index::shard(entries, index::SHARD_LIMIT);
         let count = shards.len();
-        let shards: Vec<Vec<u8>> =
-            shards.iter().map(|s| index::encode(s, version)).collect::<Result<_, _>>().map_err(ContentError::internal)?;
+        let shards: Vec<Vec<u8>> = shards
+            .iter()
+            .map(|s| index::encode(s, version))
+            .collect::<Result<_, _>>()
+            .map_err(ContentError::internal)?;
         let layers = if self.reader.epoch_parameters().enabled {
             self.put_in_epoch(&shards, &format!("{}-c{count}", session.id)).await?
         } else {

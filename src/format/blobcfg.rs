@@ -56,9 +56,8 @@ impl BlobConfig {
             retention_mode: r.mode.name().to_owned(),
             retention_period: u64::try_from(r.period.as_nanos()).unwrap_or(u64::MAX),
         });
-        let json = serde_json::to_vec(&raw)
-            .map_err(|e| FormatError::Corrupt { what: BLOB, detail: e.to_string() })?;
-        Ok(json.into())
+        let json = serde_json::to_vec(&raw).map_err(|e| FormatError::Corrupt { what: BLOB, detail: e.to_string() })?;
+        Ok(SecretBytes::new(json))
     }
 }
 
@@ -72,8 +71,8 @@ mod tests {
         let locked = br#"{"retentionMode":"COMPLIANCE","retentionPeriod":172800000000000}"#;
         let config = BlobConfig::parse(locked).unwrap();
         assert_eq!(config.retention.unwrap().period, Duration::from_secs(2 * 86400));
-        assert_eq!(&config.to_json().unwrap()[..], locked);
-        assert_eq!(&BlobConfig::default().to_json().unwrap()[..], b"{}");
+        assert_eq!(config.to_json().unwrap().as_bytes(), locked);
+        assert_eq!(BlobConfig::default().to_json().unwrap().as_bytes(), b"{}");
         for wrong in [
             &br#"{"retentionMode":"COMPLIANCE"}"#[..],
             br#"{"retentionPeriod":172800000000000}"#,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blobcfg::BlobConfig;
 use super::encryption::{open_block, seal_block};
-use super::keys::{self, FormatKey, KeyDerivation};
+use super::keys::{FormatKey, KeyDerivation, SecretBytes, block_aad, block_key};
 use super::{FormatError, Parameters, base64_bytes};
 
 /// The blob's name.
@@ -59,15 +59,20 @@ impl FormatBlock {
 
     /// The blob's bytes.
     pub fn to_blob(&self) -> Result<Vec<u8>, FormatError> {
-        let mut blob = serde_json::to_vec_pretty(self)
-            .map_err(|e| FormatError::Corrupt { what: BLOB, detail: e.to_string() })?;
+        let mut blob =
+            serde_json::to_vec_pretty(self).map_err(|e| FormatError::Corrupt { what: BLOB, detail: e.to_string() })?;
         blob.push(b'\n');
         Ok(blob)
     }
 
     /// Encrypts the parameters of a new repository.
-    pub fn seal(parameters: &Parameters, unique_id: Vec<u8>, derivation: KeyDerivation, key: &FormatKey) -> Result<Self, FormatError> {
-        let encrypted_block_format = BlockCipher::new(key, &unique_id)?.seal(&parameters.to_json()?)?;
+    pub fn seal(
+        parameters: &Parameters,
+        unique_id: Vec<u8>,
+        derivation: KeyDerivation,
+        key: &FormatKey,
+    ) -> Result<Self, FormatError> {
+        let encrypted_block_format = seal(key, &unique_id, &parameters.to_json()?);
         Ok(Self {
             tool: TOOL.to_owned(),
             build_version: format!("larder {}", env!("CARGO_PKG_VERSION")),
@@ -91,19 +96,29 @@ impl FormatBlock {
 
     /// Opens the parameters, and refuses those this program does not understand.
     pub fn open(&self, key: &FormatKey) -> Result<Parameters, FormatError> {
-        let json = BlockCipher::new(key, &self.unique_id)?
-            .open(&self.encrypted_block_format)
-            .map_err(|_| FormatError::WrongPassword)?;
-        Parameters::parse(&json)
+        match open(key, &self.unique_id, &self.encrypted_block_format) {
+            Ok(json) => Parameters::parse(json.as_bytes()),
+            Err(_) => Err(FormatError::WrongPassword),
+        }
     }
 
     /// Opens `kopia.blobcfg`.
     pub fn open_blob_config(&self, blob: &[u8], key: &FormatKey) -> Result<BlobConfig, FormatError> {
-        BlobConfig::parse(&BlockCipher::new(key, &self.unique_id)?.open(blob)?)
+        BlobConfig::parse(open(key, &self.unique_id, blob)?.as_bytes())
     }
 
     /// The bytes of `kopia.blobcfg`.
     pub fn seal_blob_config(&self, config: &BlobConfig, key: &FormatKey) -> Result<Vec<u8>, FormatError> {
-        BlockCipher::new(key, &self.unique_id)?.seal(&config.to_json()?)
+        Ok(seal(key, &self.unique_id, &config.to_json()?))
     }
+}
+
+fn seal(key: &FormatKey, unique_id: &[u8], plaintext: &SecretBytes) -> Vec<u8> {
+    let aad = block_aad(key, unique_id);
+    seal_block(&block_key(key, unique_id), aad.as_bytes(), plaintext.as_bytes())
+}
+
+fn open(key: &FormatKey, unique_id: &[u8], stored: &[u8]) -> Result<SecretBytes, FormatError> {
+    let aad = block_aad(key, unique_id);
+    Ok(SecretBytes::new(open_block(&block_key(key, unique_id), aad.as_bytes(), stored)?))
 }

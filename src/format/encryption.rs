@@ -16,6 +16,7 @@
 //! Format pages 03 §3.2, 02 §2.2 and 09 §9.1.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -120,6 +121,15 @@ impl Cipher {
     /// The plaintext of what was sealed under the same `iv`.
     pub fn open(&self, iv: &[u8], stored: &[u8]) -> Result<Vec<u8>, AuthenticationFailed> {
         open(&self.item_key(iv), iv, stored)
+    }
+
+    /// The same in the place of `stored`; the plaintext is then in the range given back.
+    pub fn open_in_place(&self, iv: &[u8], stored: &mut [u8]) -> Result<Range<usize>, AuthenticationFailed> {
+        let (nonce, rest) = stored.split_first_chunk_mut::<NONCE_LEN>().ok_or(AuthenticationFailed)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let plaintext =
+            self.item_key(iv).open_in_place(nonce, Aad::from(iv), rest).map_err(|_| AuthenticationFailed)?;
+        Ok(NONCE_LEN..NONCE_LEN + plaintext.len())
     }
 
     fn item_key(&self, iv: &[u8]) -> LessSafeKey {

@@ -4,7 +4,10 @@
 //! another password or key, or treat stored bytes as damaged. Names and details are for people; nothing in them is
 //! secret.
 
+use jiff::Timestamp;
 use thiserror::Error;
+
+use super::RequiredFeature;
 
 /// Why stored bytes could not be made, or understood, in the repository's format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,6 +32,21 @@ pub enum FormatError {
     #[error("corrupt {what}: {detail}")]
     Corrupt { what: &'static str, detail: String },
 
+    #[error("invalid repository password")]
+    WrongPassword,
+
+    /// The repository is protected by an error-correcting code.
+    #[error("the repository uses error correction ({algorithm}), which larder does not support")]
+    ErrorCorrection { algorithm: String },
+
+    /// Something in the repository that this program must understand to touch it.
+    #[error("the repository requires feature {:?}, which this version of larder does not have{}", .0.feature, advice(.0))]
+    RequiredFeature(Box<RequiredFeature>),
+
+    /// Somebody is upgrading the repository.
+    #[error("the repository is locked for an upgrade by {owner:?} since {since}{}{message}; try again when that is done", if message.is_empty() { "" } else { ": " })]
+    Locked { owner: String, since: Timestamp, message: String },
+
     /// A codec failed on good input (out of memory); the input can still be stored uncompressed.
     #[error("cannot compress with {algorithm}: {detail}")]
     Compression { algorithm: &'static str, detail: String },
@@ -39,6 +57,17 @@ pub enum FormatError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("authentication failed: the data is damaged, or the key or password is wrong")]
 pub struct AuthenticationFailed;
+
+fn advice(feature: &RequiredFeature) -> String {
+    let more = &feature.if_not_understood;
+    let version = Some(&more.upgrade_to_version).filter(|v| !v.is_empty()).map(|v| format!("needs version {v}"));
+    let parts = [
+        Some(&more.message).filter(|m| !m.is_empty()).cloned(),
+        version,
+        Some(&more.url).filter(|u| !u.is_empty()).cloned(),
+    ];
+    parts.into_iter().flatten().map(|part| format!("; {part}")).collect()
+}
 
 impl FormatError {
     pub(crate) fn unknown(what: &'static str, name: impl Into<String>) -> Self {

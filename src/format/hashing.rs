@@ -94,11 +94,14 @@ impl fmt::Display for HashAlgorithm {
     }
 }
 
+/// Bytes of the longest digest.
+pub const MAX_DIGEST_LENGTH: usize = 32;
+
 /// The hash of a content: 16, 28 or 32 bytes. Ordered as its bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     // Bytes past `length` are zero, so comparing the fields in this order compares the digests.
-    bytes: [u8; 32],
+    bytes: [u8; MAX_DIGEST_LENGTH],
     length: u8,
 }
 
@@ -115,6 +118,11 @@ impl Digest {
 
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or(&self.bytes)
+    }
+
+    /// The bytes with zeros after them, and how many they are.
+    pub(crate) fn padded(&self) -> ([u8; MAX_DIGEST_LENGTH], u8) {
+        (self.bytes, self.length)
     }
 
     /// The last 16 bytes: the IV under which the content itself is encrypted.

@@ -20,10 +20,16 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use aws_lc_rs::{hkdf, pbkdf2};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::by_name;
 use super::error::FormatError;
+
+/// What a password derives to; opens the format block.
+pub type FormatKey = Secret32;
 
 /// A secret of 32 bytes, overwritten when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -52,7 +58,7 @@ impl fmt::Debug for Secret32 {
 }
 
 /// A secret of any length, overwritten when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
 pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
@@ -60,8 +66,42 @@ impl SecretBytes {
         Self(bytes)
     }
 
+    /// Fresh random bytes, for keys of a new repository.
+    pub fn random(length: usize) -> Result<Self, FormatError> {
+        let mut secret = Self(vec![0; length]);
+        aws_lc_rs::rand::fill(&mut secret.0)
+            .map_err(|_| FormatError::corrupt("random generator", "it gives no random bytes"))?;
+        Ok(secret)
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl PartialEq for SecretBytes {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Serialize for SecretBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = Zeroizing::new(STANDARD.encode(&self.0));
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretBytes {
+    /// Standard base64; nothing at all is an empty secret.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(Option::<String>::deserialize(deserializer)?.unwrap_or_default());
+        STANDARD.decode(text.as_bytes()).map(Self).map_err(|_| serde::de::Error::custom("a key is not base64"))
     }
 }
 

@@ -217,7 +217,7 @@ impl Parameters {
     pub(super) fn to_json(&self) -> Result<SecretBytes, FormatError> {
         let json = serde_json::to_vec(&Inner { format: self.into() })
             .map_err(|e| FormatError::Corrupt { what: "kopia.repository", detail: e.to_string() })?;
-        Ok(json.into())
+        Ok(SecretBytes::new(json))
     }
 
     /// Features that are required and not known, but need only be warned of.
@@ -351,15 +351,15 @@ impl TryFrom<Raw> for Parameters {
 }
 
 /// Durations as whole nanoseconds, Go's way.
-pub mod nanoseconds {
+mod nanoseconds {
     use jiff::SignedDuration;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(duration: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(duration: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
         i64::try_from(duration.as_nanos()).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedDuration, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedDuration, D::Error> {
         Ok(SignedDuration::from_nanos(i64::deserialize(deserializer)?))
     }
 }

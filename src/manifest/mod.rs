@@ -106,8 +106,11 @@ impl Manifest {
     }
 
     pub fn parse<T: for<'de> Deserialize<'de>>(&self) -> Result<T, ManifestError> {
-        serde_json::from_str(self.data.get())
-            .map_err(|source| ManifestError::Malformed { id: self.id, kind: self.kind().to_owned(), source })
+        serde_json::from_str(self.data.get()).map_err(|source| ManifestError::Malformed {
+            id: self.id,
+            kind: self.kind().to_owned(),
+            source,
+        })
     }
 }
 

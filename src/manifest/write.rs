@@ -101,4 +101,3 @@ fn write_content(contents: &Writer, entries: &[Entry]) -> Result<(), ManifestErr
 fn internal(e: impl std::error::Error + Send + Sync + 'static) -> ManifestError {
     ManifestError::Internal(Box::new(e))
 }
-

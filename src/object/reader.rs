@@ -5,9 +5,9 @@
 
 use super::{IndirectList, ObjectError, ObjectId};
 use crate::bytes::Bytes;
+use crate::content::Reader;
 use crate::content::id::ContentId;
-use crate::content::{ContentError, Reader};
-use crate::format::{ExpectedLength, decompress};
+use crate::format::{Length, decompress};
 
 /// Levels of lists in lists that are followed; the largest objects need three.
 const DEEPEST: usize = 16;
@@ -74,7 +74,9 @@ impl Object {
             }
         }
         match known_length {
-            Some(length) if end_of(pieces) - start != length => Err(malformed("its pieces do not add up to its length")),
+            Some(length) if end_of(pieces) - start != length => {
+                Err(malformed("its pieces do not add up to its length"))
+            }
             _ => Ok(()),
         }
     }
@@ -125,7 +127,7 @@ impl Piece {
     pub fn check(&self, content: Bytes) -> Result<Bytes, ObjectError> {
         let bytes = if self.compressed {
             let length = usize::try_from(self.length).unwrap_or(usize::MAX);
-            Bytes::from(decompress(&content, None, ExpectedLength::Exactly(length))?)
+            Bytes::from(decompress(&content, None, Length::Exact(length))?)
         } else {
             content
         };
@@ -141,11 +143,11 @@ impl Piece {
 /// The length of an object that is one content.
 async fn direct_length(contents: &Reader, id: ObjectId) -> Result<u64, ObjectError> {
     if !id.compressed {
-        return Ok(contents.entry(&id.content).map_err(ContentError::from)?.original_length.into());
+        return Ok(contents.entry(&id.content)?.original_length.into());
     }
     // Only the data itself tells.
     let content = contents.get(&id.content).await?;
-    Ok(decompress(&content, None, ExpectedLength::AtMost(LONGEST_CHUNK))?.len() as u64)
+    Ok(decompress(&content, None, Length::AtMost(LONGEST_CHUNK))?.len() as u64)
 }
 
 fn end_of(pieces: &[Piece]) -> u64 {

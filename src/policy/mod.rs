@@ -27,6 +27,7 @@ mod merge;
 mod model;
 mod retention;
 mod section;
+pub mod store;
 mod target;
 #[cfg(test)]
 mod testing;

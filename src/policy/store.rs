@@ -19,7 +19,7 @@ pub struct StoredPolicy {
 pub fn load(manifests: &ManifestSet) -> (Vec<StoredPolicy>, Vec<ManifestError>) {
     let kind = [(TYPE_LABEL.to_owned(), KIND.to_owned())].into();
     let mut found: Vec<&Manifest> = manifests.find(&kind).collect();
-    found.sort_by(|a, b| (b.modified, b.id).cmp(&(a.modified, a.id)));
+    found.sort_by_key(|manifest| std::cmp::Reverse((manifest.modified, manifest.id)));
     let (mut policies, mut errors) = (Vec::new(), Vec::new());
     for manifest in found {
         match (SourceInfo::from_policy_labels(&manifest.labels), manifest.parse()) {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::{RepositoryError, blob_id};
 use crate::blob::{BlobError, PutOptions, Retention, Storage};
-use crate::format::{
-    BLOB_CONFIG_BLOB, BlobConfig, FORMAT_BLOB, FormatBlock, KeyDerivation, Parameters, SecretBytes,
-};
+use crate::format::{BLOB_CONFIG_BLOB, BlobConfig, FORMAT_BLOB, FormatBlock, KeyDerivation, Parameters, SecretBytes};
 
 #[derive(Clone, Debug)]
 pub struct CreateOptions {

@@ -23,8 +23,7 @@ impl Writer {
     pub(super) async fn begin(repository: Repository) -> Result<Self, RepositoryError> {
         repository.check_format().await?;
         let inner = &repository.0;
-        let pack_head =
-            if inner.parameters.enable_password_change { Vec::new() } else { replica(&inner.format_blob)? };
+        let pack_head = if inner.parameters.enable_password_change { Vec::new() } else { replica(&inner.format_blob)? };
         let options = WriterOptions {
             parameters: Arc::clone(&inner.parameters),
             pack_head,
@@ -58,7 +57,12 @@ impl Writer {
     }
 
     pub fn delete_manifest(&self, manifest: &Manifest) {
-        self.manifests.delete(manifest.id, manifest.modified, self.now());
+        self.delete_manifest_by_id(manifest.id, manifest.modified);
+    }
+
+    /// `modified`: when it was put.
+    pub fn delete_manifest_by_id(&self, id: ManifestId, modified: Timestamp) {
+        self.manifests.delete(id, modified, self.now());
     }
 
     /// Puts a manifest in the place of all that have exactly these labels.

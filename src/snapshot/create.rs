@@ -79,7 +79,6 @@ pub async fn create(
         options.upload.clone(),
         Arc::clone(progress),
         stop.clone(),
-        &*clock,
     )?;
     let mut checkpoints = Checkpoints { writer, source, start, saved: Vec::new() };
     let checkpointer = Arc::new(upload.checkpointer());

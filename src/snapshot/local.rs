@@ -337,7 +337,9 @@ mod tests {
         file.flush().unwrap();
         let expected = std::fs::read(file.path()).unwrap();
         for sparse in [false, true] {
-            for (start, end) in [(0, None), (5, Some(2_000_000)), ((1 << 20) + 3, None), (3 << 20, None), (0, Some(9 << 20))] {
+            for (start, end) in
+                [(0, None), (5, Some(2_000_000)), ((1 << 20) + 3, None), (3 << 20, None), (0, Some(9 << 20))]
+            {
                 let mut bytes = Vec::new();
                 let mut reader = RangeReader::new(file.reopen().unwrap(), start, end, sparse);
                 reader.read_to_end(&mut bytes).unwrap();

@@ -84,14 +84,9 @@ impl Snapshot {
 
 /// Labels that all snapshots of a source have.
 pub fn labels_of_source(source: &SourceInfo) -> Labels {
-    [
-        (TYPE_LABEL, KIND),
-        ("hostname", &source.host),
-        ("username", &source.user_name),
-        ("path", &source.path),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    [(TYPE_LABEL, KIND), ("hostname", &source.host), ("username", &source.user_name), ("path", &source.path)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// All snapshots whose manifests have these labels, oldest first, and the errors of those that cannot be understood.
@@ -103,7 +98,7 @@ pub fn find(manifests: &ManifestSet, labels: &Labels) -> (Vec<Snapshot>, Vec<Sna
             Err(e) => errors.push(e),
         }
     }
-    found.sort_by(|a, b| (a.start_time, a.id).cmp(&(b.start_time, b.id)));
+    found.sort_by_key(|snapshot: &Snapshot| (snapshot.start_time, snapshot.id));
     (found, errors)
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::content::ContentError;
-use crate::manifest::ManifestError;
+use crate::manifest::{Labels, ManifestError, TYPE_LABEL};
 use crate::object::{ObjectError, ObjectId};
 use crate::policy::PolicyError;
 use crate::repo::RepositoryError;
@@ -39,6 +39,19 @@ impl Stop {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Labels that all snapshots have.
+pub fn labels_of_all() -> Labels {
+    [(TYPE_LABEL.to_owned(), manifest::KIND.to_owned())].into()
+}
+
+/// True in so many of a hundred cases, by chance.
+fn by_chance(percent: f64) -> bool {
+    use std::hash::{BuildHasher, Hasher};
+    // Each new state hashes nothing to another number.
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    percent > 0.0 && (random as f64 / u64::MAX as f64) * 100.0 <= percent
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn vectors() {
-        let vectors: Value = serde_json::from_str(include_str!("../../../tests/data/vectors/epoch_names.json")).unwrap();
+        let vectors: Value =
+            serde_json::from_str(include_str!("../../../tests/data/vectors/epoch_names.json")).unwrap();
         let cases = |key: &str| vectors[key].as_array().filter(|list| list.len() >= 4).unwrap().clone();
         let ok = |case: &Value, value: u64| case["ok"].as_bool().unwrap().then_some(value);
         for case in cases("epoch_number") {
@@ -91,7 +92,8 @@ mod tests {
             assert_eq!(watermark(case["blob"].as_str().unwrap()), expected, "{case}");
         }
         for case in cases("complete_set") {
-            let ids = |list: &Value| list.as_array().map(|l| l.iter().map(|v| v.as_str().unwrap().to_owned()).collect());
+            let ids =
+                |list: &Value| list.as_array().map(|l| l.iter().map(|v| v.as_str().unwrap().to_owned()).collect());
             let blobs: Vec<String> = ids(&case["blobs_in_list_order"]).unwrap();
             let blobs: Vec<_> = blobs
                 .iter()

@@ -227,7 +227,10 @@ mod tests {
         for s in scenarios.as_array().unwrap() {
             let name = s["name"].as_str().unwrap();
             let number = |v: &Value| v.as_i64().unwrap();
-            let listing: Vec<_> = s["blobs"].as_array().unwrap().iter()
+            let listing: Vec<_> = s["blobs"]
+                .as_array()
+                .unwrap()
+                .iter()
                 .map(|b| blob(b["id"].as_str().unwrap(), b["length"].as_u64().unwrap(), number(&b["mtime_unix"])))
                 .collect();
             let parameters: EpochParameters = serde_json::from_value(s["parameters"].clone()).unwrap();
@@ -241,7 +244,8 @@ mod tests {
                 ("range_checkpoint", epochs.range_checkpoint(&parameters)),
             ] {
                 let found = found.map(|c| (c.prefix, ids(&c.inputs)));
-                let expected = s[key].as_object()
+                let expected = s[key]
+                    .as_object()
                     .map(|c| (c["output_prefix"].as_str().unwrap().to_owned(), sorted(strings(&c["inputs"]))));
                 assert_eq!(found, expected, "{name}: {key}");
             }
@@ -259,13 +263,15 @@ mod tests {
             parameters.advance_on_count = number("count_threshold") as usize;
             parameters.advance_on_total_size = number("size_threshold");
             let count = number("blob_count");
-            let blobs: Vec<_> = (0..count).map(|i| {
-                let mut blob = blob(&format!("xn0_{i}"), number("each_blob_length"), 1_700_000_000);
-                if i + 1 == count {
-                    blob.timestamp += SignedDuration::from_nanos(number("span_first_to_last_ns") as i64);
-                }
-                blob
-            }).collect();
+            let blobs: Vec<_> = (0..count)
+                .map(|i| {
+                    let mut blob = blob(&format!("xn0_{i}"), number("each_blob_length"), 1_700_000_000);
+                    if i + 1 == count {
+                        blob.timestamp += SignedDuration::from_nanos(number("span_first_to_last_ns") as i64);
+                    }
+                    blob
+                })
+                .collect();
             assert_eq!(should_advance(&blobs, &parameters), case["advance"].as_bool().unwrap(), "{case}");
         }
     }

@@ -42,7 +42,10 @@ pub enum IndexError {
 pub enum IndexData {
     Memory(Bytes),
     /// From a position in a file to its end.
-    File { file: ShelfFile, start: usize },
+    File {
+        file: ShelfFile,
+        start: usize,
+    },
 }
 
 impl IndexData {

@@ -126,8 +126,7 @@ fn merge_vectors() {
         b: Info,
         winner: String,
     }
-    let cases: Vec<Case> =
-        serde_json::from_str(include_str!("../../../tests/data/vectors/index_merge.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../../tests/data/vectors/index_merge.json")).unwrap();
     assert!(cases.len() >= 5);
     for case in cases {
         let (a, b): (IndexEntry, IndexEntry) = (case.a.clone().into(), case.b.clone().into());
@@ -137,7 +136,7 @@ fn merge_vectors() {
     }
 }
 
-pub(super) fn some_entries(count: u64) -> Vec<IndexEntry> {
+pub(in crate::content) fn some_entries(count: u64) -> Vec<IndexEntry> {
     merge(generated(&format!("{count} "), 2))
 }
 

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use jiff::SignedDuration;
 
@@ -154,7 +154,10 @@ fn link(place: &Arc<Place>, entry: Entry, data: Option<Bytes>, restored: &Restor
     match linked {
         Ok(true) => count(place, &entry, 0),
         Ok(false) => {
-            run.note(format!("{}: restored as a file of its own", String::from_utf8_lossy(&place.path_of(&entry.name))));
+            run.note(format!(
+                "{}: restored as a file of its own",
+                String::from_utf8_lossy(&place.path_of(&entry.name))
+            ));
             restore_data(place, entry, data);
         }
         Err(e) => run.failed(&place.path_of(&entry.name), io(e)),
@@ -319,9 +322,7 @@ impl NewFile {
             self.file.sync_all()?;
         }
         match &self.temporary {
-            Some(temporary) => {
-                Ok(rustix::fs::renameat(&place.fd, &temporary[..], &place.fd, entry.name.as_bytes())?)
-            }
+            Some(temporary) => Ok(rustix::fs::renameat(&place.fd, &temporary[..], &place.fd, entry.name.as_bytes())?),
             None => Ok(()),
         }
     }

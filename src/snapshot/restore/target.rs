@@ -98,7 +98,9 @@ pub(super) fn make_special(parent: &OwnedFd, name: &Name, kind: Kind) -> io::Res
     let (kind, device) = match kind {
         Kind::Fifo => (FileType::Fifo, 0),
         Kind::Socket => (FileType::Socket, 0),
-        Kind::CharacterDevice(Device { major, minor }) => (FileType::CharacterDevice, rustix::fs::makedev(major, minor)),
+        Kind::CharacterDevice(Device { major, minor }) => {
+            (FileType::CharacterDevice, rustix::fs::makedev(major, minor))
+        }
         Kind::BlockDevice(Device { major, minor }) => (FileType::BlockDevice, rustix::fs::makedev(major, minor)),
         _ => return Err(ErrorKind::InvalidInput.into()),
     };

@@ -13,7 +13,9 @@ use super::links::Inode;
 use super::node::{Node, compressor};
 use super::{Run, add, lock};
 use crate::content::id::Prefix;
-use crate::object::{Chunker, ListEntry, ObjectError, ObjectId, ObjectOptions, put_bytes, put_chunk, put_list, put_stream};
+use crate::object::{
+    Chunker, ListEntry, ObjectError, ObjectId, ObjectOptions, put_bytes, put_chunk, put_list, put_stream,
+};
 use crate::policy::Policy;
 use crate::snapshot::entry::{Entry, Kind, Name, Rare, Xattrs};
 use crate::snapshot::local::{LocalDirectory, Metadata, RangeReader};
@@ -34,7 +36,10 @@ pub(super) fn is_large(metadata: &Metadata) -> bool {
 
 /// What became of reading something.
 enum Stored {
-    As { object: ObjectId, size: u64 },
+    As {
+        object: ObjectId,
+        size: u64,
+    },
     /// It is gone.
     Vanished,
 }
@@ -110,7 +115,9 @@ fn store_file(node: &Node, directory: &LocalDirectory, file: &SmallFile) -> Resu
 }
 
 fn store_link(run: &Run, directory: &LocalDirectory, file: &SmallFile) -> Result<Stored, ObjectError> {
-    let Some(target) = directory.read_link(&file.name).map_err(ObjectError::Input)? else { return Ok(Stored::Vanished) };
+    let Some(target) = directory.read_link(&file.name).map_err(ObjectError::Input)? else {
+        return Ok(Stored::Vanished);
+    };
     let options = ObjectOptions {
         prefix: Prefix::NONE,
         compression: None,
@@ -197,7 +204,10 @@ pub(super) struct LargeFile {
 }
 
 enum Input {
-    File { directory: Arc<LocalDirectory>, link: Option<Arc<Inode>> },
+    File {
+        directory: Arc<LocalDirectory>,
+        link: Option<Arc<Inode>>,
+    },
     /// Only its reader has it.
     Stream,
 }
@@ -316,8 +326,7 @@ impl LargeFile {
     fn store_chunk(self: &Arc<Self>, part: usize, number: usize, chunk: Vec<u8>) {
         let run = &self.node.run;
         if !run.has_failed.load(Ordering::Relaxed) {
-            let stored =
-                run.with_worker(|worker| put_chunk(&run.contents, &self.options, &chunk, &mut worker.scratch));
+            let stored = run.with_worker(|worker| put_chunk(&run.contents, &self.options, &chunk, &mut worker.scratch));
             match stored {
                 Ok(object) => {
                     let piece = ListEntry { length: chunk.len() as u64, object };

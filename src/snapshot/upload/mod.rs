@@ -37,10 +37,9 @@ use super::local::{LocalDirectory, Metadata};
 use super::manifest::{Snapshot, Stats};
 use super::summary::Incomplete;
 use super::{SnapshotError, Stop};
-use crate::clock::Clock;
+use crate::content::id::Prefix;
 use crate::content::{Scratch, Writer};
 use crate::object::{ObjectId, ObjectOptions, put_bytes};
-use crate::content::id::Prefix;
 use crate::policy::PolicyTree;
 pub use checkpoint::Checkpointer;
 use file::SmallFile;
@@ -52,7 +51,7 @@ pub enum Source {
     /// A directory or a single file.
     Path(PathBuf),
     /// A stream, as a file of this name in a directory that has nothing else.
-    Stream { name: String, input: Box<dyn Read + Send> },
+    Stream { name: String, mtime: Timestamp, input: Box<dyn Read + Send> },
 }
 
 #[derive(Clone, Debug)]
@@ -191,7 +190,6 @@ impl Upload {
         options: UploadOptions,
         progress: Arc<Progress>,
         stop: Stop,
-        clock: &dyn Clock,
     ) -> Result<Self, SnapshotError> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match options.parallel {
@@ -227,7 +225,7 @@ impl Upload {
         let roots: Vec<&Entry> = bases.iter().filter_map(|base| base.root_entry.as_ref()).collect();
         let root = match source {
             Source::Path(path) => start_path(&run, &pool, &path, policy, &roots)?,
-            Source::Stream { name, input } => start_stream(&run, &pool, &name, input, policy, clock)?,
+            Source::Stream { name, mtime, input } => start_stream(&run, &pool, &name, mtime, input, policy)?,
         };
         Ok(Self { run, root, done, _pool: pool })
     }
@@ -340,7 +338,8 @@ fn start_path(
         pool.spawn(move || visit::visit(&node, directory, None, &bases));
         return Ok(root);
     }
-    let (parent, file_name) = real.parent().zip(real.file_name()).ok_or_else(|| lost(std::io::ErrorKind::NotFound.into()))?;
+    let (parent, file_name) =
+        real.parent().zip(real.file_name()).ok_or_else(|| lost(std::io::ErrorKind::NotFound.into()))?;
     let directory = LocalDirectory::open(parent).map_err(lost)?;
     let file_name = Name::from(file_name.as_encoded_bytes());
     let metadata = directory.metadata_of(&file_name).and_then(|m| m.ok_or_else(|| std::io::ErrorKind::NotFound.into()));
@@ -370,9 +369,9 @@ fn start_stream(
     run: &Arc<Run>,
     pool: &rayon::ThreadPool,
     name: &str,
+    mtime: Timestamp,
     input: Box<dyn Read + Send>,
     policy: PolicyTree,
-    clock: &dyn Clock,
 ) -> Result<Arc<Node>, SnapshotError> {
     let metadata = |mtime, kind| Metadata {
         kind,
@@ -389,7 +388,7 @@ fn start_stream(
     let zero = Timestamp::from_nanosecond(ZERO_TIME).map_err(|e| SnapshotError::Internal(Box::new(e)))?;
     let root = Node::root(run, Name::default(), metadata(zero, Kind::Directory), Xattrs::new(), policy);
     let (node, name) = (Arc::clone(&root), Name::from(name));
-    let metadata = metadata(clock.now(), Kind::File);
+    let metadata = metadata(mtime, Kind::File);
     pool.spawn(move || {
         file::store_stream(&node, name, metadata, input);
         node.done();

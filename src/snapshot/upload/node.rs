@@ -26,9 +26,16 @@ pub(super) struct Node {
 }
 
 pub(super) enum Role {
-    Directory { name: Name, path: Vec<u8>, metadata: Metadata, xattrs: Xattrs },
+    Directory {
+        name: Name,
+        path: Vec<u8>,
+        metadata: Metadata,
+        xattrs: Xattrs,
+    },
     /// Holds the one file that is the whole snapshot, under this name.
-    SingleFile { name: Name },
+    SingleFile {
+        name: Name,
+    },
 }
 
 #[derive(Default)]
@@ -45,7 +52,13 @@ pub(super) struct State {
 }
 
 impl Node {
-    pub(super) fn root(run: &Arc<Run>, name: Name, metadata: Metadata, xattrs: Xattrs, policy: PolicyTree) -> Arc<Self> {
+    pub(super) fn root(
+        run: &Arc<Run>,
+        name: Name,
+        metadata: Metadata,
+        xattrs: Xattrs,
+        policy: PolicyTree,
+    ) -> Arc<Self> {
         let role = Role::Directory { name, path: Vec::new(), metadata, xattrs };
         Self::new(run, None, role, policy)
     }

@@ -10,10 +10,10 @@ use super::node::Node;
 use super::{Run, add, ignore, lock};
 use crate::object::ObjectId;
 use crate::policy::IgnoreContext;
-use crate::snapshot::SnapshotError;
 use crate::snapshot::directory::Directory;
 use crate::snapshot::entry::{Entry, Kind, Name};
 use crate::snapshot::local::{LocalDirectory, Metadata};
+use crate::snapshot::{SnapshotError, by_chance};
 
 /// Files and bytes of small files that make one task.
 const BATCH_FILES: usize = 64;
@@ -97,7 +97,7 @@ fn list(
             Kind::Unknown => node.fail(&name, Kind::Unknown, "unknown or unsupported entry type".to_owned()),
             _ => {
                 let link = node.run.links.see(&metadata);
-                let base = known.matching(&name, &metadata).filter(|_| !forced(node.run.options.force_hash));
+                let base = known.matching(&name, &metadata).filter(|_| !by_chance(node.run.options.force_hash));
                 let file = SmallFile { name, metadata, link };
                 match base {
                     Some(base) => file::take_over(node, &directory, file, base),
@@ -166,14 +166,6 @@ fn enter(
     });
 }
 
-/// Whether an unchanged file is read all the same.
-fn forced(percent: f64) -> bool {
-    use std::hash::{BuildHasher, Hasher};
-    // Each new state hashes nothing to another number.
-    percent > 0.0
-        && (std::hash::RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64) * 100.0 < percent
-}
-
 /// What earlier snapshots have in a directory, the newest first.
 struct Known(Vec<HashMap<Name, Entry>>);
 
@@ -189,7 +181,7 @@ impl Known {
         Self(bases.iter().filter_map(load).collect())
     }
 
-    fn of<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Entry> {
+    fn of<'a>(&'a self, name: &Name) -> impl Iterator<Item = &'a Entry> {
         self.0.iter().filter_map(move |entries| entries.get(name))
     }
 

@@ -1,0 +1,300 @@
+//! What all commands need: configuration, password, repository, signals.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+use larder::blob::BlobError;
+use larder::clock::{Clock, SystemClock};
+use larder::content::ContentError;
+use larder::format::{FormatError, SecretBytes};
+use larder::repo::config::{self, ClientConfig, ConfigError};
+use larder::repo::{Credential, Identity, OpenOptions, Repository, RepositoryError};
+use larder::snapshot::Stop;
+
+use super::args::GlobalArgs;
+use super::logging;
+
+/// Where the cache is, unless configured.
+const CACHE_DIRECTORY_VARIABLE: &str = "KOPIA_CACHE_DIRECTORY";
+
+pub(super) struct App {
+    pub(super) global: GlobalArgs,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Set when the user asks to stop.
+    pub(super) stop: Stop,
+    zone: TimeZone,
+    degraded: AtomicBool,
+}
+
+impl App {
+    pub(super) fn new(global: GlobalArgs) -> anyhow::Result<Self> {
+        logging::start(&global);
+        let zone = match global.timezone.as_deref() {
+            None | Some("local" | "original") => TimeZone::system(),
+            Some("utc") => TimeZone::UTC,
+            Some(name) => TimeZone::get(name).with_context(|| format!("time zone {name:?} is not known"))?,
+        };
+        Ok(Self { global, clock: Arc::new(SystemClock), stop: Stop::default(), zone, degraded: AtomicBool::new(false) })
+    }
+
+    /// The first signal asks to stop, the second one does.
+    pub(super) fn watch_signals(&self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let stop = self.stop.clone();
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if stop.is_set() {
+                    std::process::exit(130);
+                }
+                tracing::info!("Stopping; interrupt again to stop at once.");
+                stop.set();
+            }
+        });
+    }
+
+    /// In which zone times are printed.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    pub(super) fn now(&self) -> Zoned {
+        self.clock.now().to_zoned(self.zone.clone())
+    }
+
+    pub(super) fn shows_progress(&self) -> bool {
+        !self.global.no_progress && (self.global.progress || std::io::stderr().is_terminal())
+    }
+
+    /// Whether the command did its work, but not everything was in order.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_degraded(&self) {
+        self.degraded.store(true, Ordering::Relaxed);
+    }
+
+    /// The configuration file; a bare name lies in the configuration directory.
+    pub(super) fn config_path(&self) -> anyhow::Result<PathBuf> {
+        let file = &self.global.config_file;
+        if file.components().count() > 1 || file.is_absolute() {
+            return Ok(std::path::absolute(file)?);
+        }
+        let directory = user_config_directory().context("neither XDG_CONFIG_HOME nor HOME is set")?;
+        Ok(directory.join("kopia").join(file))
+    }
+
+    pub(super) fn config(&self) -> anyhow::Result<ClientConfig> {
+        Ok(ClientConfig::load(&self.config_path()?)?)
+    }
+
+    /// The directory that larder keeps its cache in.
+    pub(super) fn cache_directory(&self, config: &ClientConfig) -> anyhow::Result<Option<PathBuf>> {
+        let asked = std::env::var_os(CACHE_DIRECTORY_VARIABLE).map(PathBuf::from);
+        Ok(config.cache_directory(&self.config_path()?, asked.as_deref()))
+    }
+
+    /// The password to open the repository: given, remembered, or asked for.
+    pub(super) fn password(&self) -> anyhow::Result<SecretBytes> {
+        if let Some(password) = self.given_password() {
+            return Ok(password);
+        }
+        if let Some(password) = config::load_password(&self.config_path()?)? {
+            return Ok(password);
+        }
+        ask("Enter password to open repository: ")
+    }
+
+    /// The password of a new repository; asked for twice.
+    pub(super) fn new_password(&self) -> anyhow::Result<SecretBytes> {
+        if let Some(password) = self.given_password() {
+            return Ok(password);
+        }
+        loop {
+            let password = ask("Enter password to create new repository: ")?;
+            if password == ask("Re-enter password for verification: ")? {
+                return Ok(password);
+            }
+            eprintln!("Passwords don't match!");
+        }
+    }
+
+    /// The password of an existing repository that is connected to.
+    pub(super) fn password_to_connect(&self) -> anyhow::Result<SecretBytes> {
+        self.given_password().map_or_else(|| ask("Enter password to open repository: "), Ok)
+    }
+
+    fn given_password(&self) -> Option<SecretBytes> {
+        let password = self.global.password.as_deref()?.trim();
+        (!password.is_empty()).then(|| SecretBytes::new(password.as_bytes().to_vec()))
+    }
+
+    /// Opens the connected repository.
+    pub(super) async fn open(&self) -> anyhow::Result<Repository> {
+        let config = self.config().context("open repository")?;
+        let credential = Credential::Password(self.password()?);
+        let storage = config.storage()?.open(config.readonly).context("cannot open storage")?;
+        let options = OpenOptions {
+            identity: config.identity(),
+            cache_directory: self.cache_directory(&config)?,
+            clock: Arc::clone(&self.clock),
+        };
+        let repository = Repository::open(storage, &credential, options).await.context("failed to open repository")?;
+        self.report_damage(&repository);
+        Ok(repository)
+    }
+
+    /// Opens the repository to write to it.
+    pub(super) async fn open_for_writing(&self) -> anyhow::Result<Repository> {
+        if self.config().is_ok_and(|config| config.readonly) {
+            anyhow::bail!("the repository is connected read-only: connect again without --readonly to write");
+        }
+        self.open().await
+    }
+
+    /// Damage that does not keep the repository from being used must not go unnoticed either.
+    fn report_damage(&self, repository: &Repository) {
+        for damaged in &repository.contents().indexes().damaged {
+            tracing::error!(
+                "index blob {} is damaged and was left out: {}. What only it names cannot be read; restore the blob \
+                 from a copy of the storage if there is one.",
+                damaged.blob,
+                damaged.why
+            );
+            self.set_degraded();
+        }
+    }
+
+    /// All manifests; those that cannot be read are reported.
+    pub(super) async fn manifests(&self, repository: &Repository) -> anyhow::Result<larder::manifest::ManifestSet> {
+        let manifests = repository.manifests().await?;
+        for unreadable in &manifests.unreadable {
+            tracing::error!("manifests in content {} cannot be read: {}", unreadable.content, unreadable.why);
+            self.set_degraded();
+        }
+        Ok(manifests)
+    }
+}
+
+fn ask(prompt: &str) -> anyhow::Result<SecretBytes> {
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!("no password given: set KOPIA_PASSWORD, or use --password");
+    }
+    Ok(SecretBytes::new(rpassword::prompt_password(prompt)?.into_bytes()))
+}
+
+/// `$XDG_CONFIG_HOME` or `~/.config`.
+pub(super) fn user_config_directory() -> Option<PathBuf> {
+    user_directory("XDG_CONFIG_HOME", ".config")
+}
+
+/// `$XDG_CACHE_HOME` or `~/.cache`.
+pub(super) fn user_cache_directory() -> Option<PathBuf> {
+    user_directory("XDG_CACHE_HOME", ".cache")
+}
+
+fn user_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).filter(|path| path.is_absolute()).or_else(|| Some(set("HOME")?.join(in_home)))
+}
+
+/// Who this client is, unless told otherwise: the user's login name, and the host's name up to the first dot.
+pub(super) fn default_identity() -> Identity {
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let host = host.split('.').next().unwrap_or_default();
+    Identity { username: login_name().unwrap_or_else(|| "nobody".to_owned()), hostname: or(host, "nohost") }
+}
+
+fn or(text: &str, default: &str) -> String {
+    if text.is_empty() { default.to_owned() } else { text.to_owned() }
+}
+
+/// The name of the user's id in the password file, as far as that is a file; else what the environment says.
+fn login_name() -> Option<String> {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let in_file = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    });
+    in_file.or_else(|| std::env::var("USER").ok()).filter(|name| !name.is_empty())
+}
+
+/// An error with its causes, and what to do about it where that is known.
+pub(super) fn explain(e: &anyhow::Error) -> String {
+    let text = larder::error::chain(e.as_ref());
+    match hint(e) {
+        Some(hint) => format!("{text}\n{hint}"),
+        None => text,
+    }
+}
+
+fn hint(e: &anyhow::Error) -> Option<&'static str> {
+    e.chain().find_map(|cause| {
+        if let Some(e) = cause.downcast_ref::<RepositoryError>() {
+            return match e {
+                RepositoryError::NotFound { .. } => {
+                    Some("Check the location, or make one with: larder repository create")
+                }
+                RepositoryError::NotEmpty { has_repository: false, .. } => Some("Choose an empty location."),
+                RepositoryError::Format(e) => format_hint(e),
+                _ => None,
+            };
+        }
+        if let Some(e) = cause.downcast_ref::<ConfigError>() {
+            return matches!(e, ConfigError::NotConnected)
+                .then_some("Connect with: larder repository connect filesystem --path DIRECTORY");
+        }
+        if let Some(e) = cause.downcast_ref::<FormatError>() {
+            return format_hint(e);
+        }
+        if let Some(ContentError::Corrupt { .. } | ContentError::NotFound { .. }) = cause.downcast_ref() {
+            return Some("Run larder snapshot verify to see which files of which snapshots are affected.");
+        }
+        match cause.downcast_ref::<BlobError>()? {
+            BlobError::NoSpace { .. } => Some("Free some space in the storage and try again; nothing was lost."),
+            BlobError::Denied { .. } => Some("Check the permissions of the storage."),
+            BlobError::Unavailable { .. } => Some("Try again later."),
+            _ => None,
+        }
+    })
+}
+
+fn format_hint(e: &FormatError) -> Option<&'static str> {
+    match e {
+        FormatError::WrongPassword => {
+            Some("Check KOPIA_PASSWORD; if it was remembered, connect again with the right one.")
+        }
+        FormatError::Unknown { .. } | FormatError::RequiredFeature(_) => {
+            Some("The repository was made by a newer program; a newer larder may be able to read it.")
+        }
+        FormatError::ErrorCorrection { .. } => Some("Use kopia for this repository."),
+        _ => None,
+    }
+}
+
+/// An absolute path without `.`, `..` and doubled slashes, whether it is there or not.
+pub(super) fn clean_path(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut clean = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        match component {
+            std::path::Component::ParentDir => _ = clean.pop(),
+            other => clean.push(other),
+        }
+    }
+    Ok(clean)
+}

@@ -1,0 +1,125 @@
+//! The command line: kopia's (format page 26), so that users and scripts can switch.
+//!
+//! Each command is a file with its arguments and what it does. [`app`] opens repositories for them, [`output`] and
+//! [`units`] print. Data goes to standard output; messages, warnings and progress to standard error. The exit code is
+//! 0 or 1, as kopia's.
+
+mod app;
+mod args;
+mod logging;
+mod output;
+mod progress;
+mod repository;
+mod restore;
+mod snapshot;
+mod units;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use app::App;
+use args::GlobalArgs;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "larder",
+    version,
+    about = "Backups in kopia's repository format: snapshot, list, verify and restore",
+    after_help = "Examples:
+  larder repository create filesystem --path /mnt/backup
+  larder snapshot create /home/me
+  larder snapshot list
+  larder restore SNAPSHOT /tmp/restored
+  larder repository connect filesystem --path /mnt/backup     # one that kopia made",
+    disable_help_subcommand = false
+)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create, connect to and look at repositories
+    #[command(visible_alias = "repo", subcommand)]
+    Repository(repository::Command),
+    /// Make, list, check and delete snapshots
+    #[command(visible_alias = "snap", subcommand)]
+    Snapshot(snapshot::Command),
+    /// Restore a snapshot, or a directory or file in one
+    Restore(restore::Args),
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let command = args::with_negations(Cli::command());
+    let cli = match parse(command, std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let Some(command) = cli.command else {
+        // As kopia does: usage, and no error.
+        _ = args::with_negations(Cli::command()).print_help();
+        return ExitCode::SUCCESS;
+    };
+    let app = match App::new(cli.global) {
+        Ok(app) => app,
+        Err(e) => return fail(&e),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(&e.into()),
+    };
+    let done = runtime.block_on(async {
+        app.watch_signals();
+        run(&app, command).await
+    });
+    // Blocking calls that hang must not keep the program from ending.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) if app.is_degraded() => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(&e),
+    }
+}
+
+async fn run(app: &App, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Repository(command) => repository::run(app, command).await,
+        Command::Snapshot(command) => snapshot::run(app, command).await,
+        Command::Restore(args) => restore::run(app, args).await,
+    }
+}
+
+fn parse(mut command: clap::Command, arguments: impl Iterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|e| {
+        use clap::error::ErrorKind;
+        match e.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                _ = e.print();
+                ExitCode::SUCCESS
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                _ = e.print();
+                ExitCode::FAILURE
+            }
+            _ => {
+                let text = e.render().to_string();
+                let text = text.trim_start_matches("error: ").trim_end();
+                eprintln!("larder: error: {text}");
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+fn fail(e: &anyhow::Error) -> ExitCode {
+    output::error(&app::explain(e));
+    ExitCode::FAILURE
+}

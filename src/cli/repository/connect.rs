@@ -1,0 +1,178 @@
+//! `larder repository connect` and `disconnect`
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use larder::format::SecretBytes;
+use larder::repo::config::{self, CachingConfig, ClientConfig};
+use larder::repo::{Credential, Identity, OpenOptions, Repository};
+
+use super::storage::StorageCommand;
+use crate::cli::app::{self, App};
+use crate::cli::args::parse_duration;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    storage: StorageCommand,
+}
+
+/// How this client uses the repository; flags of `create` as well.
+#[derive(Debug, clap::Args)]
+pub(super) struct ClientArgs {
+    /// Directory for the cache
+    #[arg(long, global = true, env = "KOPIA_CACHE_DIRECTORY", value_name = "DIRECTORY")]
+    cache_directory: Option<PathBuf>,
+    /// Host name of this client
+    #[arg(long, global = true, value_name = "NAME")]
+    override_hostname: Option<String>,
+    /// User name of this client
+    #[arg(long, global = true, value_name = "NAME")]
+    override_username: Option<String>,
+    /// Never write to the repository
+    #[arg(long, global = true)]
+    readonly: bool,
+    /// Description of the repository
+    #[arg(long, global = true, value_name = "TEXT")]
+    description: Option<String>,
+    /// Allow the policies' actions to run
+    #[arg(long, global = true)]
+    enable_actions: bool,
+    /// Kopia's caching of the format block
+    #[arg(long, global = true, value_parser = parse_duration, value_name = "DURATION", hide = true)]
+    repository_format_cache_duration: Option<Duration>,
+    /// No caching of the format block by kopia
+    #[arg(long, global = true, hide = true)]
+    disable_repository_format_cache: bool,
+    /// Size of kopia's cache of contents, in MiB
+    #[arg(long, global = true, value_name = "MB", hide = true)]
+    content_cache_size_mb: Option<i64>,
+    /// Limit of kopia's cache of contents, in MiB
+    #[arg(long, global = true, value_name = "MB", hide = true)]
+    content_cache_size_limit_mb: Option<i64>,
+    /// Size of kopia's cache of metadata, in MiB
+    #[arg(long, global = true, value_name = "MB", hide = true)]
+    metadata_cache_size_mb: Option<i64>,
+    /// Limit of kopia's cache of metadata, in MiB
+    #[arg(long, global = true, value_name = "MB", hide = true)]
+    metadata_cache_size_limit_mb: Option<i64>,
+    /// For how long kopia keeps listings
+    #[arg(long, global = true, value_parser = parse_duration, value_name = "DURATION", hide = true)]
+    max_list_cache_duration: Option<Duration>,
+}
+
+pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
+    let password = app.password_to_connect()?;
+    connect(app, &args.storage, &args.client, &password).await?;
+    tracing::info!("Connected to repository.");
+    Ok(())
+}
+
+/// Opens the repository and remembers it.
+pub(super) async fn connect(
+    app: &App,
+    storage: &StorageCommand,
+    args: &ClientArgs,
+    password: &SecretBytes,
+) -> anyhow::Result<Repository> {
+    let config_path = app.config_path()?;
+    let storage_config = storage.config()?;
+    let default = app::default_identity();
+    let identity = Identity {
+        username: args.override_username.clone().unwrap_or(default.username),
+        hostname: args.override_hostname.clone().unwrap_or(default.hostname),
+    };
+    let mut config = ClientConfig {
+        storage: Some(storage_config),
+        api_server: None,
+        caching: None,
+        hostname: identity.hostname.clone(),
+        username: identity.username.clone(),
+        readonly: args.readonly,
+        permissive_cache_loading: false,
+        description: args.description.clone().unwrap_or_else(|| storage.description()),
+        enable_actions: args.enable_actions,
+        format_blob_cache_duration: Some(args.format_cache_nanoseconds()),
+        other: serde_json::Map::new(),
+    };
+    let open = config.storage()?.open(args.readonly).context("cannot open storage")?;
+    let options = OpenOptions { identity, cache_directory: None, clock: Arc::clone(&app.clock) };
+    let repository = Repository::open(open, &Credential::Password(password.clone()), options)
+        .await
+        .context("failed to open repository")?;
+    config.caching = Some(args.caching(&config_path, repository.unique_id()));
+    config.save(&config_path)?;
+    if app.global.persist_credentials {
+        config::save_password(&config_path, password)?;
+    } else {
+        remove(&config::password_file(&config_path))?;
+    }
+    Ok(repository)
+}
+
+impl ClientArgs {
+    fn format_cache_nanoseconds(&self) -> i64 {
+        match self.repository_format_cache_duration {
+            _ if self.disable_repository_format_cache => -1,
+            Some(duration) if !duration.is_zero() => i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX),
+            _ => 900_000_000_000,
+        }
+    }
+
+    fn caching(&self, config_path: &Path, unique_id: &[u8]) -> CachingConfig {
+        let default = CachingConfig::default();
+        let mib = |given: Option<i64>, default: i64| given.map_or(default, |n| n.saturating_mul(1 << 20));
+        let directory = match &self.cache_directory {
+            Some(directory) => Some(directory.clone()),
+            None => default_cache_directory(config_path, unique_id),
+        };
+        CachingConfig {
+            cache_directory: directory.map(|d| d.display().to_string()).unwrap_or_default(),
+            max_cache_size: mib(self.content_cache_size_mb, default.max_cache_size),
+            content_cache_size_limit_bytes: mib(self.content_cache_size_limit_mb, 0),
+            max_metadata_cache_size: mib(self.metadata_cache_size_mb, default.max_metadata_cache_size),
+            metadata_cache_size_limit_bytes: mib(self.metadata_cache_size_limit_mb, 0),
+            max_list_cache_duration: self
+                .max_list_cache_duration
+                .map_or(default.max_list_cache_duration, |duration| duration.as_secs_f64()),
+            other: serde_json::Map::new(),
+        }
+    }
+}
+
+/// Kopia's own default, so that both use one place: named by repository and configuration file.
+fn default_cache_directory(config_path: &Path, unique_id: &[u8]) -> Option<PathBuf> {
+    use aws_lc_rs::digest::{SHA256, digest};
+    let name = digest(&SHA256, &[unique_id, config_path.as_os_str().as_encoded_bytes()].concat());
+    Some(app::user_cache_directory()?.join("kopia").join(&hex::encode(name)[..16]))
+}
+
+pub(super) fn disconnect(app: &App) -> anyhow::Result<()> {
+    let config_path = app.config_path()?;
+    let config = app.config()?;
+    // Only what is larder's: another program may still use the rest.
+    if let Some(directory) = app.cache_directory(&config)? {
+        match fs::remove_dir_all(&directory) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                tracing::warn!("cannot remove the cache in {}: {e}", directory.display());
+            }
+            _ => {}
+        }
+    }
+    remove(&config::password_file(&config_path))?;
+    remove(&config::maintenance_lock_file(&config_path))?;
+    remove(&config_path)
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e).context(format!("cannot remove {}", path.display())),
+        _ => Ok(()),
+    }
+}

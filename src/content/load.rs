@@ -97,11 +97,11 @@ impl Loader {
         };
         let changed = !fetched.is_empty();
         layers.extend(fetched);
-        if let Some(shelf) = &self.shelf {
-            runs::compact(shelf, &mut layers);
-            if changed && let Err(e) = shelf.sweep(SPARED, |name| runs::is_of(name, &layers)) {
-                tracing::debug!("cannot sweep {}: {e}", shelf.directory().display());
-            }
+        runs::compact(self.shelf.as_ref(), &mut layers);
+        if let Some(shelf) = self.shelf.as_ref().filter(|_| changed)
+            && let Err(e) = shelf.sweep(SPARED, |name| runs::is_of(name, &layers))
+        {
+            tracing::debug!("cannot sweep {}: {e}", shelf.directory().display());
         }
         let watermark = epochs.as_ref().map_or(0, |epochs| epochs.watermark);
         Ok(Some(View { set: Arc::new(IndexSet { layers, watermark, damaged }), epochs, valid_until }))
@@ -160,7 +160,7 @@ impl Loader {
     /// Makes a run of layers in memory, or leaves them as they are where that is not possible.
     pub(super) fn keep(&self, layers: Vec<Layer>) -> Vec<Layer> {
         let Some(shelf) = self.shelf.as_ref().filter(|_| !layers.is_empty()) else { return layers };
-        match runs::store(shelf, &layers) {
+        match runs::store(Some(shelf), &layers) {
             Ok(run) => vec![run],
             Err(e) => {
                 tracing::debug!("cannot keep indexes in {}: {e}", shelf.directory().display());

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{RepositoryError, blob_id};
 use crate::blob::{BlobError, PutOptions, Retention, Storage};
-use crate::format::{BLOB_CONFIG_BLOB, BlobConfig, FORMAT_BLOB, FormatBlock, KeyDerivation, Parameters, SecretBytes};
+use crate::format::{
+    BLOB_CONFIG_BLOB, BlobConfig, FORMAT_BLOB, FormatBlock, FormatKey, KeyDerivation, Parameters, SecretBytes,
+};
 
 #[derive(Clone, Debug)]
 pub struct CreateOptions {
@@ -17,12 +19,12 @@ pub struct CreateOptions {
 const UNIQUE_ID: usize = 32;
 
 /// Writes the format of a new repository into an empty storage: the blob configuration first, so that a repository is
-/// there only when all of it is.
+/// there only when all of it is. Gives the key that the password derives to.
 pub async fn create(
     storage: &Arc<dyn Storage>,
     password: &SecretBytes,
     options: &CreateOptions,
-) -> Result<(), RepositoryError> {
+) -> Result<FormatKey, RepositoryError> {
     refuse_existing(&**storage).await?;
     let mut unique_id = vec![0; UNIQUE_ID];
     getrandom::fill(&mut unique_id).map_err(|e| RepositoryError::Internal(e.into()))?;
@@ -44,7 +46,7 @@ pub async fn create(
             other => other?,
         }
     }
-    Ok(())
+    Ok(key)
 }
 
 async fn refuse_existing(storage: &dyn Storage) -> Result<(), RepositoryError> {

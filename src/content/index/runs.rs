@@ -52,9 +52,9 @@ pub(crate) fn load(shelf: &Shelf, active: &HashSet<&BlobId>) -> Vec<Layer> {
     found
 }
 
-/// Puts layers onto the shelf as one run, and gives that run. The layers are as good as it, and stay so when it
-/// cannot be written.
-pub(crate) fn store(shelf: &Shelf, layers: &[Layer]) -> Result<Layer, StoreError> {
+/// Makes one run of layers: on the shelf, or in memory where there is none. The layers are as good as it, and stay so
+/// when it cannot be made.
+pub(crate) fn store(shelf: Option<&Shelf>, layers: &[Layer]) -> Result<Layer, StoreError> {
     let mut covers: Vec<BlobId> = layers.iter().flat_map(|layer| layer.covers.iter().cloned()).collect();
     covers.sort_unstable();
     covers.dedup();
@@ -62,6 +62,12 @@ pub(crate) fn store(shelf: &Shelf, layers: &[Layer]) -> Result<Layer, StoreError
     for entry in merged(layers, ALL_PREFIXES) {
         tables.add(&entry?)?;
     }
+    let Some(shelf) = shelf else {
+        let mut bytes = Vec::new();
+        write_index(&mut tables, layers, &mut bytes)?;
+        let index = Index::open(IndexData::Memory(bytes.into()))?;
+        return Ok(Layer { covers: covers.into(), index: Arc::new(index) });
+    };
     let file = shelf.put(&name(&covers), |out| {
         out.write_all(&header(&covers))?;
         write_index(&mut tables, layers, out).map_err(std::io::Error::other)
@@ -87,7 +93,7 @@ fn write_index(tables: &mut v2::Tables, layers: &[Layer], out: &mut dyn Write) -
 }
 
 /// Merges the smallest layers when there are too many.
-pub(crate) fn compact(shelf: &Shelf, layers: &mut Vec<Layer>) {
+pub(crate) fn compact(shelf: Option<&Shelf>, layers: &mut Vec<Layer>) {
     if layers.len() <= MOST_RUNS {
         return;
     }
@@ -96,7 +102,7 @@ pub(crate) fn compact(shelf: &Shelf, layers: &mut Vec<Layer>) {
     match store(shelf, &small) {
         Ok(run) => layers.push(run),
         Err(e) => {
-            tracing::warn!("cannot keep merged indexes in {}: {e}", shelf.directory().display());
+            tracing::debug!("cannot merge indexes: {e}");
             layers.extend(small);
         }
     }
@@ -209,7 +215,7 @@ mod tests {
         let names: Vec<BlobId> = (0..20).map(|i| BlobId::new(&format!("xn0_{i}")).unwrap()).collect();
         let mut layers: Vec<Layer> = all.chunks(15).zip(&names).map(|(chunk, name)| layer(name, chunk)).collect();
         assert_eq!(entries(layers.clone()), all);
-        compact(&shelf, &mut layers);
+        compact(Some(&shelf), &mut layers);
         assert_eq!(layers.len(), RUNS_AFTER_MERGE);
         assert_eq!(entries(layers.clone()), all);
 
@@ -225,10 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn without_a_shelf_runs_are_in_memory() {
+        let all = some_entries(300);
+        let mut layers: Vec<Layer> =
+            all.chunks(15).enumerate().map(|(i, chunk)| layer(&format!("xn0_{i}"), chunk)).collect();
+        compact(None, &mut layers);
+        assert_eq!(layers.len(), RUNS_AFTER_MERGE);
+        assert_eq!(entries(layers), all);
+    }
+
+    #[test]
     fn damaged_runs_are_not_used() {
         let directory = TempDir::new().unwrap();
         let shelf = Shelf::open(directory.path()).unwrap();
-        let run = store(&shelf, &[layer("xn0_a", &some_entries(10))]).unwrap();
+        let run = store(Some(&shelf), &[layer("xn0_a", &some_entries(10))]).unwrap();
         let path = directory.path().join(name(&run.covers));
         let active_blob = BlobId::new("xn0_a").unwrap();
         let active = HashSet::from([&active_blob]);

@@ -22,7 +22,16 @@ pub(super) fn open_root(path: &Path, options: &RestoreOptions) -> io::Result<Own
     if !options.overwrite_directories && !is_empty(&fd)? {
         return Err(exists("it is not empty"));
     }
+    remove_access_lists(&fd);
     Ok(fd)
+}
+
+/// What is made in a directory would inherit its default list. Lists of the snapshot are set in the end.
+fn remove_access_lists(fd: &OwnedFd) {
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        // Nearly always there is none, or the file system has no such thing.
+        let _ = rustix::fs::fremovexattr(fd, name);
+    }
 }
 
 /// Opens the directory above a single file.
@@ -45,6 +54,7 @@ pub(super) fn make_directory(parent: &OwnedFd, name: &Name, options: &RestoreOpt
     if existed && !options.overwrite_directories && !is_empty(&fd)? {
         return Err(exists("the directory exists and is not empty"));
     }
+    remove_access_lists(&fd);
     Ok(fd)
 }
 

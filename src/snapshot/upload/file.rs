@@ -47,13 +47,12 @@ enum Stored {
 /// Takes the data of an earlier snapshot, and the attributes of now.
 pub(super) fn take_over(node: &Arc<Node>, directory: &LocalDirectory, file: SmallFile, base: &Entry) {
     let run = &node.run;
-    if matches!(file.metadata.kind, Kind::File | Kind::Symlink) {
-        add(&run.progress.cached_files, 1);
-        add(&run.progress.cached_bytes, file.metadata.size);
-        let mut stats = lock(&run.stats);
-        stats.cached_files += 1;
-        stats.total_size += file.metadata.size;
-    }
+    add(&run.progress.cached_files, 1);
+    add(&run.progress.cached_bytes, file.metadata.size);
+    let mut stats = lock(&run.stats);
+    stats.cached_files += 1;
+    stats.total_size += file.metadata.size;
+    drop(stats);
     add_entry(node, directory, file, base.object, None);
 }
 
@@ -63,14 +62,17 @@ pub(super) fn store_small(node: &Arc<Node>, directory: &LocalDirectory, file: Sm
         node.cut_short.store(true, Ordering::Relaxed);
         return;
     }
-    if let Some(object) = file.link.as_ref().and_then(|inode| inode.stored(&file.metadata)) {
+    if let Some(object) = stored_by_another_name(&node.run, &file) {
         return add_entry(node, directory, file, object, None);
     }
     let stored = match file.metadata.kind {
         Kind::File => store_file(node, directory, &file),
         Kind::Symlink => store_link(&node.run, directory, &file),
         _ => match node.run.empty_object() {
-            Ok(object) => Ok(Stored::As { object, size: 0 }),
+            Ok(object) => {
+                lock(&node.run.stats).non_cached_files += 1;
+                Ok(Stored::As { object, size: 0 })
+            }
             Err(e) => return node.run.fail(e),
         },
     };
@@ -80,6 +82,15 @@ pub(super) fn store_small(node: &Arc<Node>, directory: &LocalDirectory, file: Sm
         Err(ObjectError::Input(e)) => node.fail(&file.name, file.metadata.kind, format!("unable to read file: {e}")),
         Err(e) => node.run.fail(e),
     }
+}
+
+/// The data of a file that was read under another of its names.
+fn stored_by_another_name(run: &Run, file: &SmallFile) -> Option<ObjectId> {
+    let object = file.link.as_ref()?.stored(&file.metadata)?;
+    let mut stats = lock(&run.stats);
+    stats.non_cached_files += 1;
+    stats.total_size += file.metadata.size;
+    Some(object)
 }
 
 fn store_file(node: &Node, directory: &LocalDirectory, file: &SmallFile) -> Result<Stored, ObjectError> {
@@ -222,7 +233,7 @@ enum Outcome {
 
 /// Makes tasks of a large file.
 pub(super) fn store_large(node: &Arc<Node>, directory: &Arc<LocalDirectory>, file: SmallFile) {
-    if let Some(object) = file.link.as_ref().and_then(|inode| inode.stored(&file.metadata)) {
+    if let Some(object) = stored_by_another_name(&node.run, &file) {
         return add_entry(node, directory, file, object, None);
     }
     let policy = node.policy.policy();

@@ -1,0 +1,9 @@
+//! Tests that need the strict checker, all fixtures, and time.
+
+mod concurrency;
+mod fidelity;
+#[path = "../../tests/all/fixture.rs"]
+mod fixture;
+mod fixtures;
+mod large;
+mod pairs;

@@ -1,0 +1,109 @@
+//! Repositories in memory, and small trees to put into them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use larder::blob::Storage;
+use larder::blob::mem::MemoryStorage;
+use larder::clock::{Clock, SystemClock};
+use larder::format::{FormatKey, FormatVersion, KeyDerivation, Parameters, SecretBytes};
+use larder::policy::{Policy, SourceInfo};
+use larder::repo::{CreateOptions, Credential, Identity, OpenOptions, Repository, create};
+use larder::snapshot::create::{CreateOptions as SnapshotOptions, create as snapshot};
+use larder::snapshot::entry::Entry;
+use larder::snapshot::manifest::{Snapshot, find};
+use larder::snapshot::upload::{Progress, Source};
+use larder::snapshot::{SnapshotError, Stop, labels_of_all};
+
+/// A repository that has been created, and can be opened as often as one likes.
+pub struct TestRepository {
+    pub storage: Arc<dyn Storage>,
+    pub memory: Arc<MemoryStorage>,
+    key: FormatKey,
+    clock: Arc<dyn Clock>,
+}
+
+impl TestRepository {
+    pub async fn new() -> Self {
+        Self::with_version(FormatVersion::LATEST).await
+    }
+
+    pub async fn with_version(version: FormatVersion) -> Self {
+        let parameters =
+            Parameters { splitter: "DYNAMIC-128K-BUZHASH".parse().unwrap(), ..Parameters::new(version).unwrap() };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let memory = Arc::new(MemoryStorage::new(Arc::clone(&clock)));
+        let storage: Arc<dyn Storage> = Arc::clone(&memory) as Arc<dyn Storage>;
+        let options = CreateOptions { parameters, key_derivation: KeyDerivation::default(), retention: None };
+        let key = create(&storage, &SecretBytes::new(b"password".to_vec()), &options).await.unwrap();
+        Self { storage, memory, key, clock }
+    }
+
+    /// Opens it with the derived key: deriving it takes most of a test's time otherwise.
+    pub async fn open(&self) -> Repository {
+        self.open_through(Arc::clone(&self.storage)).await
+    }
+
+    /// Opens it through another storage that leads to the same blobs.
+    pub async fn open_through(&self, storage: Arc<dyn Storage>) -> Repository {
+        let options = OpenOptions {
+            identity: Identity { username: "user".into(), hostname: "host".into() },
+            cache_directory: None,
+            clock: Arc::clone(&self.clock),
+        };
+        Repository::open(storage, &Credential::Key(self.key.clone()), options).await.unwrap()
+    }
+
+    /// All snapshots there are, oldest first.
+    pub async fn snapshots(&self) -> Vec<Snapshot> {
+        let manifests = self.open().await.manifests().await.unwrap();
+        assert!(manifests.unreadable.is_empty());
+        let (snapshots, errors) = find(&manifests, &labels_of_all());
+        assert!(errors.is_empty(), "{errors:?}");
+        snapshots
+    }
+}
+
+pub fn source(path: &Path) -> SourceInfo {
+    SourceInfo { host: "host".into(), user_name: "user".into(), path: path.to_str().unwrap().to_owned() }
+}
+
+/// A snapshot, with nothing but the global policy and `policies`.
+pub async fn make_snapshot(
+    repository: &Repository,
+    path: &Path,
+    policies: &[(SourceInfo, Policy)],
+) -> Result<Snapshot, SnapshotError> {
+    let input = Source::Path(path.to_owned());
+    make(repository, path, input, policies, &SnapshotOptions::default(), &Arc::default()).await
+}
+
+pub async fn make(
+    repository: &Repository,
+    path: &Path,
+    input: Source,
+    policies: &[(SourceInfo, Policy)],
+    options: &SnapshotOptions,
+    progress: &Arc<Progress>,
+) -> Result<Snapshot, SnapshotError> {
+    let writer = repository.writer().await?;
+    let mut all = vec![(SourceInfo::global(), Policy::default_global())];
+    all.extend_from_slice(policies);
+    let stop = Stop::default();
+    let created = snapshot(&writer, &source(path), input, &all, options, progress, &stop).await?;
+    Ok(created.snapshot)
+}
+
+pub fn root(snapshot: &Snapshot) -> &Entry {
+    snapshot.root_entry.as_ref().unwrap()
+}
+
+/// Writes files, each with its path and bytes, and the directories they need.
+pub fn write_files(root: &Path, files: &[(&str, &[u8])]) {
+    for (path, bytes) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}

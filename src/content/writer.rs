@@ -393,7 +393,7 @@ impl Inner {
 
     fn fail(&self, e: &ContentError) {
         // Only the first is told; the others follow from it.
-        let _ = self.failure.set(e.to_string());
+        let _ = self.failure.set(crate::error::chain(e));
     }
 
     fn put_options(&self) -> PutOptions {

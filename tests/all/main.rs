@@ -4,4 +4,7 @@ mod contents;
 mod fixture;
 mod fixtures;
 mod layering;
+mod manifests;
+mod restores;
+mod snapshots;
 mod support;

@@ -210,7 +210,8 @@ impl Args {
         }
         let input: Box<dyn Read + Send> =
             if self.stdin_command { Box::new(CommandOutput::run(&self.command)?) } else { Box::new(std::io::stdin()) };
-        Ok(Source::Stream { name, mtime: now, input })
+        let directory = path.to_string_lossy().into_owned();
+        Ok(Source::Stream { directory, name, mtime: now, input })
     }
 }
 

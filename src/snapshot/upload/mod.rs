@@ -50,8 +50,9 @@ use node::Node;
 pub enum Source {
     /// A directory or a single file.
     Path(PathBuf),
-    /// A stream, as a file of this name in a directory that has nothing else.
-    Stream { name: String, mtime: Timestamp, input: Box<dyn Read + Send> },
+    /// A stream, as a file of this name in a directory that has nothing else; the root is named `directory`, which
+    /// like kopia's is the full path that the snapshot is said to be of.
+    Stream { directory: String, name: String, mtime: Timestamp, input: Box<dyn Read + Send> },
 }
 
 #[derive(Clone, Debug)]
@@ -225,7 +226,11 @@ impl Upload {
         let roots: Vec<&Entry> = bases.iter().filter_map(|base| base.root_entry.as_ref()).collect();
         let root = match source {
             Source::Path(path) => start_path(&run, &pool, &path, policy, &roots)?,
-            Source::Stream { name, mtime, input } => start_stream(&run, &pool, &name, mtime, input, policy)?,
+            Source::Stream { directory, name, mtime, input } => {
+                let root = start_stream_root(&run, &directory, policy)?;
+                start_stream(&pool, &root, Name::from(name.as_str()), mtime, input);
+                root
+            }
         };
         Ok(Self { run, root, done, _pool: pool })
     }
@@ -365,33 +370,21 @@ fn start_path(
 /// Kopia's name for "no time": Go's zero time, wrapped into 64 bits of nanoseconds.
 const ZERO_TIME: i128 = -6_795_364_578_871_345_152;
 
-fn start_stream(
-    run: &Arc<Run>,
-    pool: &rayon::ThreadPool,
-    name: &str,
-    mtime: Timestamp,
-    input: Box<dyn Read + Send>,
-    policy: PolicyTree,
-) -> Result<Arc<Node>, SnapshotError> {
-    let metadata = |mtime, kind| Metadata {
-        kind,
-        mode: 0o777,
-        size: 0,
-        mtime,
-        uid: 0,
-        gid: 0,
-        device: 0,
-        inode: 0,
-        links: 1,
-        sparse: false,
-    };
+fn start_stream_root(run: &Arc<Run>, directory: &str, policy: PolicyTree) -> Result<Arc<Node>, SnapshotError> {
     let zero = Timestamp::from_nanosecond(ZERO_TIME).map_err(|e| SnapshotError::Internal(Box::new(e)))?;
-    let root = Node::root(run, Name::default(), metadata(zero, Kind::Directory), Xattrs::new(), policy);
-    let (node, name) = (Arc::clone(&root), Name::from(name));
-    let metadata = metadata(mtime, Kind::File);
+    let metadata = stream_metadata(zero, Kind::Directory);
+    Ok(Node::root(run, Name::from(directory), metadata, Xattrs::new(), policy))
+}
+
+fn start_stream(pool: &rayon::ThreadPool, root: &Arc<Node>, name: Name, mtime: Timestamp, input: Box<dyn Read + Send>) {
+    let (node, metadata) = (Arc::clone(root), stream_metadata(mtime, Kind::File));
     pool.spawn(move || {
         file::store_stream(&node, name, metadata, input);
         node.done();
     });
-    Ok(root)
+}
+
+/// What kopia says of a stream and of the directory around it.
+fn stream_metadata(mtime: Timestamp, kind: Kind) -> Metadata {
+    Metadata { kind, mode: 0o777, size: 0, mtime, uid: 0, gid: 0, device: 0, inode: 0, links: 1, sparse: false }
 }

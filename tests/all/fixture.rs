@@ -34,7 +34,7 @@ use tempfile::TempDir;
 
 /// `expected.json`
 #[derive(Deserialize)]
-pub struct Expected {
+pub(crate) struct Expected {
     pub password: String,
     repository_status: Value,
     manifests: Vec<Value>,
@@ -67,7 +67,7 @@ struct ExpectedEntry {
     target: Option<String>,
 }
 
-pub struct Fixture {
+pub(crate) struct Fixture {
     _directory: TempDir,
     pub root: PathBuf,
     pub expected: Expected,
@@ -75,7 +75,7 @@ pub struct Fixture {
 
 impl Fixture {
     /// Unpacks an archive, with the times of its files, which are the times of the blobs.
-    pub fn unpack(archive: &Path) -> Self {
+    pub(crate) fn unpack(archive: &Path) -> Self {
         let directory = TempDir::new().unwrap();
         let reader = zstd::stream::read::Decoder::new(File::open(archive).unwrap()).unwrap();
         tar::Archive::new(reader).unpack(directory.path()).unwrap();
@@ -84,11 +84,11 @@ impl Fixture {
         Self { _directory: directory, root, expected }
     }
 
-    pub fn repository_path(&self) -> PathBuf {
+    pub(crate) fn repository_path(&self) -> PathBuf {
         self.root.join("repo")
     }
 
-    pub async fn open(&self) -> Repository {
+    pub(crate) async fn open(&self) -> Repository {
         let storage = FilesystemStorage::open(&FilesystemConfig::new(self.repository_path())).unwrap();
         let client = &self.expected.repository_status["clientOptions"];
         let text = |key: &str| client[key].as_str().unwrap().to_owned();
@@ -101,12 +101,12 @@ impl Fixture {
         Repository::open(storage, &self.credential(), options).await.unwrap()
     }
 
-    pub fn credential(&self) -> Credential {
+    pub(crate) fn credential(&self) -> Credential {
         Credential::Password(SecretBytes::new(self.expected.password.trim().as_bytes().to_vec()))
     }
 
     /// Reads everything and compares it with what kopia read.
-    pub async fn check(&self) {
+    pub(crate) async fn check(&self) {
         let repository = self.open().await;
         self.check_parameters(&repository);
         self.check_contents(&repository);
@@ -214,7 +214,7 @@ impl Fixture {
     /// Restores the snapshots, and snapshots what was restored: the directories must be the very objects that kopia
     /// wrote. Only those are not compared that hold a name which kopia could not store as it was, or data whose id
     /// depends on the compressor.
-    pub async fn write_again(&self) {
+    pub(crate) async fn write_again(&self) {
         let repository = self.open().await;
         let manifests = repository.manifests().await.unwrap();
         let policies = store::by_target(&store::load(&manifests).0);
@@ -293,7 +293,7 @@ async fn compare_objects(repository: &Repository, before: &Entry, after: &Entry)
     equal
 }
 
-pub async fn restore_to(repository: &Repository, root: Entry, target: &Path) {
+pub(crate) async fn restore_to(repository: &Repository, root: Entry, target: &Path) {
     let contents = Arc::clone(repository.contents());
     restore(contents, root, target, RestoreOptions::default(), Arc::default(), Stop::default()).await.unwrap();
 }

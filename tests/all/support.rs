@@ -17,7 +17,7 @@ use larder::snapshot::upload::{Progress, Source};
 use larder::snapshot::{SnapshotError, Stop, labels_of_all};
 
 /// A repository that has been created, and can be opened as often as one likes.
-pub struct TestRepository {
+pub(crate) struct TestRepository {
     pub storage: Arc<dyn Storage>,
     pub memory: Arc<MemoryStorage>,
     key: FormatKey,
@@ -25,11 +25,11 @@ pub struct TestRepository {
 }
 
 impl TestRepository {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_version(FormatVersion::LATEST).await
     }
 
-    pub async fn with_version(version: FormatVersion) -> Self {
+    pub(crate) async fn with_version(version: FormatVersion) -> Self {
         let parameters =
             Parameters { splitter: "DYNAMIC-128K-BUZHASH".parse().unwrap(), ..Parameters::new(version).unwrap() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -41,12 +41,12 @@ impl TestRepository {
     }
 
     /// Opens it with the derived key: deriving it takes most of a test's time otherwise.
-    pub async fn open(&self) -> Repository {
+    pub(crate) async fn open(&self) -> Repository {
         self.open_through(Arc::clone(&self.storage)).await
     }
 
     /// Opens it through another storage that leads to the same blobs.
-    pub async fn open_through(&self, storage: Arc<dyn Storage>) -> Repository {
+    pub(crate) async fn open_through(&self, storage: Arc<dyn Storage>) -> Repository {
         let options = OpenOptions {
             identity: Identity { username: "user".into(), hostname: "host".into() },
             cache_directory: None,
@@ -56,7 +56,7 @@ impl TestRepository {
     }
 
     /// All snapshots there are, oldest first.
-    pub async fn snapshots(&self) -> Vec<Snapshot> {
+    pub(crate) async fn snapshots(&self) -> Vec<Snapshot> {
         let manifests = self.open().await.manifests().await.unwrap();
         assert!(manifests.unreadable.is_empty());
         let (snapshots, errors) = find(&manifests, &labels_of_all());
@@ -65,12 +65,12 @@ impl TestRepository {
     }
 }
 
-pub fn source(path: &Path) -> SourceInfo {
+pub(crate) fn source(path: &Path) -> SourceInfo {
     SourceInfo { host: "host".into(), user_name: "user".into(), path: path.to_str().unwrap().to_owned() }
 }
 
 /// A snapshot, with nothing but the global policy and `policies`.
-pub async fn make_snapshot(
+pub(crate) async fn make_snapshot(
     repository: &Repository,
     path: &Path,
     policies: &[(SourceInfo, Policy)],
@@ -79,7 +79,7 @@ pub async fn make_snapshot(
     make(repository, path, input, policies, &SnapshotOptions::default(), &Arc::default()).await
 }
 
-pub async fn make(
+pub(crate) async fn make(
     repository: &Repository,
     path: &Path,
     input: Source,
@@ -95,12 +95,12 @@ pub async fn make(
     Ok(created.snapshot)
 }
 
-pub fn root(snapshot: &Snapshot) -> &Entry {
+pub(crate) fn root(snapshot: &Snapshot) -> &Entry {
     snapshot.root_entry.as_ref().unwrap()
 }
 
 /// Writes files, each with its path and bytes, and the directories they need.
-pub fn write_files(root: &Path, files: &[(&str, &[u8])]) {
+pub(crate) fn write_files(root: &Path, files: &[(&str, &[u8])]) {
     for (path, bytes) in files {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -258,16 +258,18 @@ mod tests {
     fn advancing() {
         for case in vectors("epoch_names")["should_advance"].as_array().unwrap() {
             let number = |key: &str| case[key].as_u64().unwrap();
-            let mut parameters = EpochParameters::default();
-            parameters.min_epoch_duration = SignedDuration::from_nanos(number("min_duration_ns") as i64);
-            parameters.advance_on_count = number("count_threshold") as usize;
-            parameters.advance_on_total_size = number("size_threshold");
+            let parameters = EpochParameters {
+                min_epoch_duration: SignedDuration::from_nanos(number("min_duration_ns").cast_signed()),
+                advance_on_count: number("count_threshold") as usize,
+                advance_on_total_size: number("size_threshold"),
+                ..EpochParameters::default()
+            };
             let count = number("blob_count");
             let blobs: Vec<_> = (0..count)
                 .map(|i| {
                     let mut blob = blob(&format!("xn0_{i}"), number("each_blob_length"), 1_700_000_000);
                     if i + 1 == count {
-                        blob.timestamp += SignedDuration::from_nanos(number("span_first_to_last_ns") as i64);
+                        blob.timestamp += SignedDuration::from_nanos(number("span_first_to_last_ns").cast_signed());
                     }
                     blob
                 })

@@ -42,6 +42,56 @@ pub fn to_string(value: &(impl Serialize + ?Sized)) -> serde_json::Result<String
     String::from_utf8(to_vec(value)?).map_err(serde::ser::Error::custom)
 }
 
+/// Valid JSON in several lines, two spaces for each level. Numbers and strings stay as they are written, escapes too.
+pub fn indent(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let mut depth = 0_usize;
+    let (mut in_string, mut escaped) = (false, false);
+    let mut opened = false;
+    for byte in json.iter().copied() {
+        if in_string {
+            out.push(byte);
+            in_string = escaped || byte != b'"';
+            escaped = byte == b'\\' && !escaped;
+            continue;
+        }
+        let closes = matches!(byte, b'}' | b']');
+        if byte.is_ascii_whitespace() {
+            continue;
+        }
+        if closes {
+            depth = depth.saturating_sub(1);
+        }
+        // What is empty stays in one line.
+        if opened != closes {
+            new_line(&mut out, depth);
+        }
+        opened = false;
+        match byte {
+            b'{' | b'[' => {
+                out.push(byte);
+                depth += 1;
+                opened = true;
+            }
+            b',' => {
+                out.push(byte);
+                new_line(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            _ => {
+                out.push(byte);
+                in_string = byte == b'"';
+            }
+        }
+    }
+    out
+}
+
+fn new_line(out: &mut Vec<u8>, depth: usize) {
+    out.push(b'\n');
+    out.resize(out.len() + 2 * depth, b' ');
+}
+
 /// Appends a string in quotes. A byte that is not valid UTF-8 becomes `\ufffd`, as Go writes it.
 pub fn write_lossy_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
@@ -84,7 +134,24 @@ mod tests {
         assert_eq!(lossy, b"\"bad\\ufffd\\ufffd\\ufffdutf8\"");
     }
 
+    #[test]
+    fn indented() {
+        let text = br#"{"a":{},"b":[ ],"c":[1.50,-2e3,{"d\\":"x\"{,:[\u003e"}],"e":null}"#;
+        let expected = "{\n  \"a\": {},\n  \"b\": [],\n  \"c\": [\n    1.50,\n    -2e3,\n    {\n      \"d\\\\\": \
+                        \"x\\\"{,:[\\u003e\"\n    }\n  ],\n  \"e\": null\n}";
+        assert_eq!(String::from_utf8(indent(text)).unwrap(), expected);
+        assert_eq!(indent(b"7"), b"7");
+        assert_eq!(indent(b" [ ] "), b"[]");
+    }
+
     proptest! {
+        #[test]
+        fn indentation_changes_nothing(text in "\\PC*") {
+            let value = serde_json::json!({"a": [text, 1, {"": [text.len(), [], {}]}]});
+            let indented = indent(&serde_json::to_vec(&value).unwrap());
+            prop_assert_eq!(&indented, &serde_json::to_vec_pretty(&value).unwrap());
+        }
+
         #[test]
         fn both_writers_agree_on_text(text in "\\PC*|[\\x00-\\x7f]*|[\\u{2020}-\\u{2030}]*") {
             let mut lossy = Vec::new();

@@ -23,6 +23,24 @@ pub enum StorageConfig {
     Unknown { kind: String, config: Value },
 }
 
+/// Keys of `config`, of any kind of storage, whose values let somebody in.
+const SECRETS: [&str; 14] = [
+    "clientCertificate",
+    "clientSecret",
+    "credentials",
+    "embeddedConfig",
+    "key",
+    "keyData",
+    "password",
+    "rcloneConfig",
+    "sasToken",
+    "secretAccessKey",
+    "sessionToken",
+    "storageKey",
+    "webIdentityToken",
+    "webdavPassword",
+];
+
 #[derive(Serialize, Deserialize)]
 struct Raw {
     #[serde(rename = "type")]
@@ -61,6 +79,13 @@ impl StorageConfig {
         }
     }
 
+    /// For people: as in the configuration file, but with a `*` for each byte of a secret.
+    pub fn without_secrets(&self) -> Value {
+        let mut raw = Raw::from(self.clone());
+        hide_secrets(&mut raw.config, false);
+        serde_json::json!(raw)
+    }
+
     /// Connects to where a repository is.
     pub fn open(&self, read_only: bool) -> Result<Arc<dyn Storage>, BlobError> {
         match self {
@@ -88,6 +113,19 @@ impl StorageConfig {
     }
 }
 
+fn hide_secrets(value: &mut Value, secret: bool) {
+    match value {
+        Value::String(text) if secret => *text = "*".repeat(text.len()),
+        Value::Object(members) => {
+            for (key, value) in members {
+                hide_secrets(value, secret || SECRETS.contains(&key.as_str()));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hide_secrets(item, secret)),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +142,19 @@ mod tests {
         let config: StorageConfig = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&config).unwrap(), text);
         assert!(serde_json::from_str::<StorageConfig>(r#"{"type":"filesystem","config":{}}"#).is_err());
+    }
+
+    #[test]
+    fn secrets_are_hidden() {
+        let text =
+            r#"{"type":"s3","config":{"bucket":"b","accessKeyID":"id","secretAccessKey":"secret","sessionToken":""}}"#;
+        let config: StorageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.without_secrets().to_string(), text.replace("\"secret\"", "\"******\""));
+        let text = r#"{"type":"gcs","config":{"bucket":"b","credentials":{"private_key":"pem","n":[1,"x"]}}}"#;
+        let config: StorageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            config.without_secrets()["config"]["credentials"].to_string(),
+            r#"{"private_key":"***","n":[1,"*"]}"#
+        );
     }
 }

@@ -11,7 +11,9 @@ use jiff::tz::TimeZone;
 use larder::blob::BlobError;
 use larder::clock::{Clock, SystemClock};
 use larder::content::ContentError;
+use larder::content::index::IndexError;
 use larder::format::{FormatError, SecretBytes};
+use larder::policy::SourceInfo;
 use larder::repo::config::{self, ClientConfig, ConfigError};
 use larder::repo::{Credential, Identity, OpenOptions, Repository, RepositoryError};
 use larder::snapshot::Stop;
@@ -145,11 +147,16 @@ impl App {
     /// Opens the connected repository.
     pub(super) async fn open(&self) -> anyhow::Result<Repository> {
         let config = self.config().context("open repository")?;
-        let credential = Credential::Password(self.password()?);
+        self.open_with(&config, self.password()?).await
+    }
+
+    /// Opens a repository with a configuration and a password at hand.
+    pub(super) async fn open_with(&self, config: &ClientConfig, password: SecretBytes) -> anyhow::Result<Repository> {
+        let credential = Credential::Password(password);
         let storage = config.storage()?.open(config.readonly).context("cannot open storage")?;
         let options = OpenOptions {
             identity: config.identity(),
-            cache_directory: self.cache_directory(&config)?,
+            cache_directory: self.cache_directory(config)?,
             clock: Arc::clone(&self.clock),
         };
         let repository = Repository::open(storage, &credential, options).await.context("failed to open repository")?;
@@ -165,6 +172,13 @@ impl App {
         self.open().await
     }
 
+    /// A source as a user names it: a path here, or with user and host.
+    pub(super) fn source(&self, text: &str, identity: &Identity) -> anyhow::Result<SourceInfo> {
+        let directory = std::env::current_dir()?;
+        let directory = directory.to_str().context("the current directory's path is not UTF-8")?;
+        Ok(SourceInfo::parse(text, &identity.hostname, &identity.username, directory)?)
+    }
+
     /// Damage that does not keep the repository from being used must not go unnoticed either.
     fn report_damage(&self, repository: &Repository) {
         for damaged in &repository.contents().indexes().damaged {
@@ -176,6 +190,12 @@ impl App {
             );
             self.set_degraded();
         }
+    }
+
+    /// An entry of an index that cannot be used is told, and the command goes on without it.
+    pub(super) fn report_unusable(&self, e: &IndexError) {
+        tracing::error!("an entry of an index cannot be used: {e}");
+        self.set_degraded();
     }
 
     /// All manifests; those that cannot be read are reported.

@@ -1,9 +1,11 @@
 //! Arguments that several commands have, and kopia's habits: `--x` and `--no-x`, durations, sizes, times.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Args, ValueEnum};
+use larder::snapshot::manifest::TAG_PREFIX;
 
 #[derive(Debug, Args)]
 pub(super) struct GlobalArgs {
@@ -119,13 +121,14 @@ pub(super) fn with_negations(command: clap::Command) -> clap::Command {
     for argument in command.get_arguments() {
         let Some(long) = argument.get_long() else { continue };
         let opposite = match argument.get_action() {
+            ArgAction::SetTrue if long.starts_with("no-") => continue,
             ArgAction::SetTrue => format!("no-{long}"),
             ArgAction::SetFalse => long.trim_start_matches("no-").to_owned(),
             _ => continue,
         };
-        if !names.contains(&opposite) && !long.starts_with("no-no-") {
+        if !names.contains(&opposite) {
             opposites.push(
-                Arg::new(opposite.clone())
+                Arg::new(format!("opposite of {long}"))
                     .long(opposite)
                     .action(ArgAction::SetTrue)
                     .overrides_with(argument.get_id().clone())
@@ -135,6 +138,20 @@ pub(super) fn with_negations(command: clap::Command) -> clap::Command {
         }
     }
     command.args(opposites).mut_subcommands(with_negations)
+}
+
+/// `--tags` as a snapshot has them: `key:value`, each key once.
+pub(super) fn parse_tags(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::new();
+    for tag in texts {
+        let Some((key, value)) = tag.split_once(':').filter(|(key, _)| !key.is_empty()) else {
+            anyhow::bail!("invalid tag {tag:?}: it must be key:value");
+        };
+        if tags.insert(format!("{TAG_PREFIX}{key}"), value.to_owned()).is_some() {
+            anyhow::bail!("tag {key:?} is given twice");
+        }
+    }
+    Ok(tags)
 }
 
 /// Go's durations (`1h30m`, `300ms`), and days and weeks (`7d`, `2w`).

@@ -128,7 +128,7 @@ fn sweep(directory: &Path, args: &GlobalArgs) {
             Some((metadata.modified().ok()?, metadata.len(), entry.path()))
         })
         .collect();
-    files.sort_by(|a, b| b.0.cmp(&a.0));
+    files.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
     let mut total = 0;
     for (number, (modified, size, path)) in files.into_iter().enumerate() {
         total += size;

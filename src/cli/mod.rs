@@ -6,11 +6,20 @@
 
 mod app;
 mod args;
+mod blob;
+mod content;
+mod histogram;
+mod index;
+mod list;
 mod logging;
+mod manifest;
 mod output;
+mod policy;
 mod progress;
+mod ranges;
 mod repository;
 mod restore;
+mod show;
 mod snapshot;
 mod units;
 
@@ -32,6 +41,7 @@ use args::GlobalArgs;
   larder snapshot create /home/me
   larder snapshot list
   larder restore SNAPSHOT /tmp/restored
+  larder policy set --global --compression=zstd --add-ignore='*.tmp'
   larder repository connect filesystem --path /mnt/backup     # one that kopia made",
     disable_help_subcommand = false
 )]
@@ -52,6 +62,27 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Restore a snapshot, or a directory or file in one
     Restore(restore::Args),
+    /// Show and change what is backed up, how, and for how long it is kept
+    #[command(visible_alias = "policies", subcommand)]
+    Policy(policy::Command),
+    /// List the entries of a directory in a snapshot
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Print a file, or any object, in a snapshot
+    #[command(visible_alias = "cat")]
+    Show(show::Args),
+    /// Look at manifests: labelled documents, such as snapshots and policies
+    #[command(subcommand)]
+    Manifest(manifest::Command),
+    /// Look at contents: the pieces that data is stored in
+    #[command(subcommand)]
+    Content(content::Command),
+    /// Look at index blobs: where contents are
+    #[command(subcommand)]
+    Index(index::Command),
+    /// Look at blobs: what lies in the storage
+    #[command(subcommand)]
+    Blob(blob::Command),
 }
 
 /// Runs the program.
@@ -93,6 +124,13 @@ async fn run(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Repository(command) => repository::run(app, command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
         Command::Restore(args) => restore::run(app, args).await,
+        Command::Policy(command) => policy::run(app, command).await,
+        Command::List(args) => list::run(app, args).await,
+        Command::Show(args) => show::run(app, args).await,
+        Command::Manifest(command) => manifest::run(app, command).await,
+        Command::Content(command) => content::run(app, command).await,
+        Command::Index(command) => index::run(app, command).await,
+        Command::Blob(command) => blob::run(app, command).await,
     }
 }
 
@@ -122,4 +160,14 @@ fn parse(mut command: clap::Command, arguments: impl Iterator<Item = OsString>) 
 fn fail(e: &anyhow::Error) -> ExitCode {
     output::error(&app::explain(e));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_consistent() {
+        args::with_negations(Cli::command()).debug_assert();
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, bail};
 use clap::{ArgAction, ValueEnum};
 use larder::manifest::ManifestSet;
-use larder::policy::SourceInfo;
 use larder::repo::Repository;
 use larder::snapshot::entry::Entry;
 use larder::snapshot::resolve::{self, SnapshotTime};
@@ -38,7 +37,7 @@ pub(super) struct Args {
     /// Leave blocks of zeros out, as holes
     #[arg(long)]
     write_sparse_files: bool,
-    /// Form of what is written; only a local directory for now
+    /// Form of what is written: larder writes directories and files, no archives
     #[arg(long, value_enum, default_value = "auto", value_name = "MODE")]
     mode: Mode,
     /// Threads
@@ -119,7 +118,7 @@ pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
     Ok(done?)
 }
 
-/// Archives are yet to come; a target that kopia would take for one must not become a directory of that name.
+/// A target that kopia would take for an archive must not become a directory of that name by surprise.
 fn refuse_archives(mode: Mode, target: Option<&Path>) -> anyhow::Result<()> {
     let name = target.and_then(Path::file_name).map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let archive = [".zip", ".tar", ".tar.gz", ".tgz"].iter().any(|suffix| name.ends_with(suffix));
@@ -127,9 +126,9 @@ fn refuse_archives(mode: Mode, target: Option<&Path>) -> anyhow::Result<()> {
         Mode::Local => Ok(()),
         Mode::Auto if !archive => Ok(()),
         Mode::Auto => {
-            bail!("restoring to an archive is not supported yet; use --mode=local for a directory of this name")
+            bail!("larder restores to directories, not to archives: use --mode=local for a directory of this name")
         }
-        _ => bail!("restoring to an archive is not supported yet; use --mode=local"),
+        _ => bail!("larder restores to directories, not to archives: use --mode=local"),
     }
 }
 
@@ -143,9 +142,7 @@ async fn find_path(
     target: Option<PathBuf>,
 ) -> anyhow::Result<(Entry, PathBuf)> {
     let identity = repository.identity();
-    let directory = std::env::current_dir()?;
-    let directory = directory.to_str().context("the current directory's path is not UTF-8")?;
-    let source = SourceInfo::parse(text, &identity.hostname, &identity.username, directory)?;
+    let source = app.source(text, identity)?;
     let found = resolve::path_at(repository.contents(), manifests, &source, &args.snapshot_time, &app.now()).await?;
     tracing::info!(
         "Restoring from\n  Snapshot source: {}\n  Snapshot time: {}\n  Relative path: {}\n  Object ID: {}",

@@ -59,14 +59,24 @@ pub(super) fn time(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// `drwxr-xr-x`, as Go writes modes: `L` for a link, `u`, `g` and `t` for setuid, setgid and sticky.
+/// `2026-11-21 01:04:52.513 UTC`
+pub(super) fn time_precise(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S.%3f %Z").to_string()
+}
+
+/// `drwxr-xr-x`, as Go writes modes: `L` for a link, `p` for a pipe, `S` for a socket, `D` for a device, `u`, `g` and
+/// `t` for setuid, setgid and sticky.
 pub(super) fn mode(kind: Kind, mode: u16) -> String {
     let mut text = String::new();
     for (is_set, letter) in [
         (kind.is_directory(), 'd'),
         (kind == Kind::Symlink, 'L'),
+        (matches!(kind, Kind::BlockDevice(_) | Kind::CharacterDevice(_)), 'D'),
+        (kind == Kind::Fifo, 'p'),
+        (kind == Kind::Socket, 'S'),
         (mode & 0o4000 != 0, 'u'),
         (mode & 0o2000 != 0, 'g'),
+        (matches!(kind, Kind::CharacterDevice(_)), 'c'),
         (mode & 0o1000 != 0, 't'),
     ] {
         if is_set {
@@ -84,6 +94,8 @@ pub(super) fn mode(kind: Kind, mode: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use larder::snapshot::entry::Device;
+
     use super::*;
 
     #[test]
@@ -122,5 +134,7 @@ mod tests {
         assert_eq!(mode(Kind::Directory, 0o1777), "dtrwxrwxrwx");
         assert_eq!(mode(Kind::File, 0o4755), "urwxr-xr-x");
         assert_eq!(mode(Kind::Symlink, 0o777), "Lrwxrwxrwx");
+        assert_eq!(mode(Kind::Fifo, 0o600), "prw-------");
+        assert_eq!(mode(Kind::CharacterDevice(Device { major: 1, minor: 3 }), 0o666), "Dcrw-rw-rw-");
     }
 }

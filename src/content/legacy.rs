@@ -3,7 +3,7 @@
 //! All `n` blobs do, less those that a *compaction log* (`m` blob) names as its inputs, provided that all of the
 //! log's outputs are there. When a repository is upgraded to epochs, a poison blob keeps old clients away.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 
@@ -30,16 +30,29 @@ struct Named {
     id: String,
 }
 
-/// The index blobs that count, and the logs that cannot be read. Without a log its inputs count beside its
-/// outputs, which say the same.
-pub(super) async fn active(
-    storage: &dyn Storage,
-    crypto: &Crypto,
-) -> Result<(Vec<BlobMetadata>, Vec<DamagedIndex>), ContentError> {
+/// All index blobs of a repository.
+pub(super) struct Listing {
+    pub(super) blobs: Vec<BlobMetadata>,
+    /// By name, what took the place of those that do not count any more.
+    pub(super) replaced: HashMap<String, Vec<BlobMetadata>>,
+    /// Logs that cannot be read. Without a log its inputs count beside its outputs, which say the same.
+    pub(super) damaged: Vec<DamagedIndex>,
+}
+
+impl Listing {
+    /// The index blobs that count.
+    pub(super) fn active(self) -> Vec<BlobMetadata> {
+        let mut active = self.blobs;
+        active.retain(|blob| !self.replaced.contains_key(blob.id.as_str()));
+        active
+    }
+}
+
+pub(super) async fn list(storage: &dyn Storage, crypto: &Crypto) -> Result<Listing, ContentError> {
     // Logs first: an index blob that a log's outputs replace is deleted only after the log is there.
     let logs = list_all(storage, LOG).await?;
-    let mut active = list_all(storage, INDEX).await?;
-    if active.iter().any(|blob| blob.id.as_str() == POISON) {
+    let blobs = list_all(storage, INDEX).await?;
+    if blobs.iter().any(|blob| blob.id.as_str() == POISON) {
         return Err(BlobError::Unsupported {
             what: "the old format of a repository that was upgraded meanwhile (reconnect to it)",
             storage: storage.location(),
@@ -47,8 +60,8 @@ pub(super) async fn active(
         .into());
     }
     let mut damaged = Vec::new();
-    let mut replaced: HashSet<String> = HashSet::new();
-    let present: HashSet<String> = active.iter().map(|blob| blob.id.to_string()).collect();
+    let mut replaced = HashMap::new();
+    let present: HashMap<&str, &BlobMetadata> = blobs.iter().map(|blob| (blob.id.as_str(), blob)).collect();
     for log in logs {
         let stored = match storage.get(&log.id, BlobRange::All).await {
             Ok(stored) => stored,
@@ -60,14 +73,16 @@ pub(super) async fn active(
                 .map_err(|e| ContentError::CorruptBlob { id: log.id.clone(), why: e.to_string() })
         });
         match parsed {
-            Ok(parsed) if parsed.output_metadata.iter().all(|output| present.contains(&output.id)) => {
-                replaced.extend(parsed.input_metadata.into_iter().map(|input| input.id));
+            Ok(parsed) => {
+                let outputs: Option<Vec<BlobMetadata>> =
+                    parsed.output_metadata.iter().map(|output| present.get(&*output.id).copied().cloned()).collect();
+                if let Some(outputs) = outputs {
+                    replaced.extend(parsed.input_metadata.into_iter().map(|input| (input.id, outputs.clone())));
+                }
             }
-            Ok(_) => {}
             Err(ContentError::CorruptBlob { id, why }) => damaged.push(DamagedIndex { blob: id, why }),
             Err(e) => return Err(e),
         }
     }
-    active.retain(|blob| !replaced.contains(blob.id.as_str()));
-    Ok((active, damaged))
+    Ok(Listing { blobs, replaced, damaged })
 }

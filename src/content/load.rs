@@ -120,8 +120,9 @@ impl Loader {
             let active = epochs.active().into_iter().cloned().collect();
             return Ok((active, Some(epochs), Vec::new()));
         }
-        let (active, damaged) = legacy::active(&*self.storage, &self.crypto).await?;
-        Ok((active, None, damaged))
+        let mut listing = legacy::list(&*self.storage, &self.crypto).await?;
+        let damaged = std::mem::take(&mut listing.damaged);
+        Ok((listing.active(), None, damaged))
     }
 
     pub(super) async fn list_epochs(&self) -> Result<Epochs, ContentError> {
@@ -205,6 +206,6 @@ fn check(layer: Layer, blob: &BlobId) -> Result<Layer, ContentError> {
     layer.index.check().map(|()| layer).map_err(|e| corrupt(blob, &e))
 }
 
-fn corrupt(blob: &BlobId, why: &IndexError) -> ContentError {
+pub(super) fn corrupt(blob: &BlobId, why: &IndexError) -> ContentError {
     ContentError::CorruptBlob { id: blob.clone(), why: why.to_string() }
 }

@@ -15,6 +15,7 @@
 pub mod epoch;
 pub mod id;
 pub mod index;
+mod inspect;
 mod legacy;
 mod load;
 pub mod pack;
@@ -29,6 +30,7 @@ use crate::blob::{BlobError, BlobId};
 use crate::format::FormatError;
 use id::ContentId;
 
+pub use inspect::IndexBlob;
 pub use reader::Reader;
 pub use writer::{Scratch, Writer, WriterOptions};
 

@@ -109,12 +109,12 @@ impl Reader {
         Ok(view)
     }
 
-    /// The current view if it is valid for a while yet, else a new one.
     /// The epochs as they are in the storage now.
     pub(super) async fn current_epochs(&self) -> Result<Epochs, ContentError> {
         self.loader.list_epochs().await
     }
 
+    /// The current view if it is valid for a while yet, else a new one.
     pub(super) async fn valid_view(&self) -> Result<Arc<View>, ContentError> {
         let view = self.current.load_full();
         // Three quarters of the time must be left for what is based on it (format page 07 §7.1).

@@ -22,6 +22,20 @@ pub enum PolicyError {
         /// Its value, quoted, or `missing`.
         found: String,
     },
+    /// A policy is to make snapshots by itself, and not to.
+    #[error("a manual policy cannot have a schedule (interval, times, crontab or run-missed) as well")]
+    ManualSchedule,
+    /// A path has only one snapshot at a time.
+    #[error("max-parallel-snapshots cannot be set for a path, only for a user, a host or globally")]
+    ParallelSnapshotsOfPath,
+    /// A schedule is malformed.
+    #[error("invalid cron expression {expression:?}: {problem}")]
+    InvalidCron {
+        /// The expression as written.
+        expression: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An ignore rule is malformed; its author has to correct it before a snapshot can be made.
     #[error("invalid ignore pattern {pattern:?} in {file}, line {line}: {problem}")]
     InvalidPattern {

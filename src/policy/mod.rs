@@ -13,6 +13,8 @@
 //! compression   the compressor for one file
 //! ignore        patterns;   ignore_context   which entries of a directory are left out
 //! retention     which snapshots are kept, and why
+//! validate      what must not be stored
+//! store         policies in a repository
 //! ```
 //!
 //! Where kopia's behaviour looks odd it is kept: the same repository with the same policies has to hold the same files, and keep the
@@ -32,6 +34,7 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod tree;
+mod validate;
 
 pub use error::{PatternProblem, PolicyError};
 pub use ignore_context::IgnoreContext;

@@ -107,6 +107,17 @@ impl SourceInfo {
         }
     }
 
+    /// Whether a source is this one, or one of this user, of this machine, or of all.
+    pub fn includes(&self, source: &SourceInfo) -> bool {
+        let same_host = self.host == source.host;
+        match self.level() {
+            Level::Global => true,
+            Level::Host => same_host,
+            Level::User => same_host && self.user_name == source.user_name,
+            Level::Path => self == source,
+        }
+    }
+
     /// The targets whose policies this one inherits, most specific first.
     pub fn parents(&self) -> Vec<SourceInfo> {
         let mut parents = Vec::new();

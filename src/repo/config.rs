@@ -106,6 +106,8 @@ pub enum ConfigError {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("the remembered password in {path} is damaged: connect again")]
     Password { path: PathBuf },
+    #[error("the connection token cannot be used: {0}")]
+    Token(String),
 }
 
 impl ClientConfig {

@@ -3,10 +3,12 @@
 //! [`Repository`] reads. [`Writer`] is a write session on it: what it puts becomes visible with a flush, all of it or
 //! nothing. Dropped without one, it leaves nothing to be seen.
 //!
-//! [`config`] is the file that remembers where a repository is, [`create`] makes a new one.
+//! [`config`] is the file that remembers where a repository is, [`ConnectionToken`] the same as a word, [`create`]
+//! makes a new one.
 
 pub mod config;
 mod create;
+mod token;
 mod writer;
 
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ pub use create::{CreateOptions, create};
 use jiff::Timestamp;
 use larder_cache::Shelf;
 use serde::{Deserialize, Serialize};
+pub use token::ConnectionToken;
 pub use writer::Writer;
 
 use crate::blob::{BlobError, BlobId, BlobRange, Storage};

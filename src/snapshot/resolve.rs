@@ -101,7 +101,7 @@ pub async fn path_at(
     let mut candidates: Vec<(Snapshot, String)> = all
         .into_iter()
         .filter(|s| s.is_complete() && (&s.source.host, &s.source.user_name) == (&source.host, &source.user_name))
-        .filter_map(|s| Some((relative(&s.source.path, &source.path)?, s)))
+        .filter_map(|s| Some((path_below(&s.source.path, &source.path)?, s)))
         .map(|(relative, s)| (s, relative))
         .collect();
     candidates.sort_by_key(|(s, _)| std::cmp::Reverse(s.start_time));
@@ -124,8 +124,8 @@ pub async fn path_at(
     Err(SnapshotError::NotFound(format!("no snapshot holds {source}")))
 }
 
-/// The path below a snapshot's source.
-fn relative(source: &str, path: &str) -> Option<String> {
+/// The path relative to a directory that it is below or the same as.
+pub fn path_below(source: &str, path: &str) -> Option<String> {
     let rest = path.strip_prefix(source.trim_end_matches('/'))?;
     (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_matches('/').to_owned())
 }
@@ -341,10 +341,10 @@ mod tests {
 
     #[test]
     fn paths_below_a_source() {
-        assert_eq!(relative("/a", "/a").as_deref(), Some(""));
-        assert_eq!(relative("/a", "/a/b/c").as_deref(), Some("b/c"));
-        assert_eq!(relative("/", "/b").as_deref(), Some("b"));
-        assert_eq!(relative("/a", "/ab"), None);
-        assert_eq!(relative("/a/b", "/a"), None);
+        assert_eq!(path_below("/a", "/a").as_deref(), Some(""));
+        assert_eq!(path_below("/a", "/a/b/c").as_deref(), Some("b/c"));
+        assert_eq!(path_below("/", "/b").as_deref(), Some("b"));
+        assert_eq!(path_below("/a", "/ab"), None);
+        assert_eq!(path_below("/a/b", "/a"), None);
     }
 }

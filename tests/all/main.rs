@@ -1,7 +1,9 @@
-//! All tests that need the library from outside, in one binary. They need nothing but the checkout.
+//! All tests that need the library or the program from outside, in one binary, so that it is linked once. They need
+//! nothing but the checkout.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod cli;
 mod contents;
 mod fixture;
 mod fixtures;

@@ -11,7 +11,7 @@ use larder::format::SecretBytes;
 use larder::repo::config::{self, CachingConfig, ClientConfig};
 use larder::repo::{Credential, Identity, OpenOptions, Repository};
 
-use super::storage::StorageCommand;
+use super::storage::{Location, StorageCommand};
 use crate::cli::app::{self, App};
 use crate::cli::args::parse_duration;
 
@@ -68,8 +68,12 @@ pub(super) struct ClientArgs {
 }
 
 pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
-    let password = app.password_to_connect()?;
-    connect(app, &args.storage, &args.client, &password).await?;
+    let location = args.storage.location()?;
+    let password = match &location.password {
+        Some(password) => password.clone(),
+        None => app.password_to_connect()?,
+    };
+    connect(app, &location, &args.client, &password).await?;
     tracing::info!("Connected to repository.");
     Ok(())
 }
@@ -77,26 +81,25 @@ pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
 /// Opens the repository and remembers it.
 pub(super) async fn connect(
     app: &App,
-    storage: &StorageCommand,
+    location: &Location,
     args: &ClientArgs,
     password: &SecretBytes,
 ) -> anyhow::Result<Repository> {
     let config_path = app.config_path()?;
-    let storage_config = storage.config()?;
     let default = app::default_identity();
     let identity = Identity {
         username: args.override_username.clone().unwrap_or(default.username),
         hostname: args.override_hostname.clone().unwrap_or(default.hostname),
     };
     let mut config = ClientConfig {
-        storage: Some(storage_config),
+        storage: Some(location.storage.clone()),
         api_server: None,
         caching: None,
         hostname: identity.hostname.clone(),
         username: identity.username.clone(),
         readonly: args.readonly,
         permissive_cache_loading: false,
-        description: args.description.clone().unwrap_or_else(|| storage.description()),
+        description: args.description.clone().unwrap_or_else(|| location.description()),
         enable_actions: args.enable_actions,
         format_blob_cache_duration: Some(args.format_cache_nanoseconds()),
         other: serde_json::Map::new(),

@@ -65,13 +65,17 @@ enum RetentionModeArg {
 
 pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
     let options = args.options()?;
-    let password = app.new_password()?;
-    let storage = args.storage.config()?.create()?;
+    let location = args.storage.location()?;
+    let password = match &location.password {
+        Some(password) => password.clone(),
+        None => app.new_password()?,
+    };
+    let storage = location.storage.create()?;
     larder::repo::create(&storage, &password, &options).await?;
     if args.create_only {
         return Ok(());
     }
-    let repository = connect(app, &args.storage, &args.client, &password).await?;
+    let repository = connect(app, &location, &args.client, &password).await?;
     initialize(&repository).await?;
     print_policy(&Policy::default_global())?;
     tracing::info!("Connected to repository.");

@@ -1,6 +1,5 @@
 //! `larder snapshot create`
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
@@ -13,11 +12,11 @@ use jiff::Timestamp;
 use larder::policy::{Policy, PolicyTree, SourceInfo, store};
 use larder::repo::{Repository, Writer};
 use larder::snapshot::create::{CHECKPOINT_INTERVAL, CreateOptions, create};
-use larder::snapshot::manifest::{LONGEST_DESCRIPTION, Snapshot, TAG_PREFIX};
+use larder::snapshot::manifest::{LONGEST_DESCRIPTION, Snapshot};
 use larder::snapshot::upload::{Progress, Severity, Source, UploadOptions};
 
 use crate::cli::app::{App, clean_path};
-use crate::cli::args::{JsonArgs, parse_duration};
+use crate::cli::args::{JsonArgs, parse_duration, parse_tags};
 use crate::cli::output::json_object;
 use crate::cli::units::{bytes, duration};
 use crate::cli::{progress, snapshot::manual_source};
@@ -91,11 +90,11 @@ pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
     let repository = app.open_for_writing().await?;
     let manifests = app.manifests(&repository).await?;
     let (policies, errors) = store::load(&manifests);
-    for e in &errors {
+    if let Some(e) = errors.first() {
         bail!("a policy cannot be understood, and so cannot be followed: {}", larder::error::chain(e));
     }
     let policies = store::by_target(&policies);
-    let sources = args.sources(&repository, &manifests, &policies)?;
+    let sources = args.sources(app, &repository, &manifests, &policies)?;
     let mut failed = Vec::new();
     for (path, source) in sources {
         if app.stop.is_set() {
@@ -121,15 +120,7 @@ impl Args {
         if self.description.len() > LONGEST_DESCRIPTION {
             bail!("description too long: {} bytes, at most {LONGEST_DESCRIPTION}", self.description.len());
         }
-        let mut tags = BTreeMap::new();
-        for tag in &self.tags {
-            let Some((key, value)) = tag.split_once(':').filter(|(key, _)| !key.is_empty()) else {
-                bail!("invalid tag {tag:?}: it must be key:value");
-            };
-            if tags.insert(format!("{TAG_PREFIX}{key}"), value.to_owned()).is_some() {
-                bail!("tag {key:?} is given twice");
-            }
-        }
+        let tags = parse_tags(&self.tags)?;
         let mut pins = self.pin.clone();
         pins.sort();
         pins.dedup();
@@ -160,6 +151,7 @@ impl Args {
     /// What to read, and the source it is kept as.
     fn sources(
         &self,
+        app: &App,
         repository: &Repository,
         manifests: &larder::manifest::ManifestSet,
         policies: &[(SourceInfo, Policy)],
@@ -184,7 +176,7 @@ impl Args {
         for path in &self.sources {
             let path = clean_path(path)?;
             let source = match &self.override_source {
-                Some(text) => manual_source::parse(text, identity)?,
+                Some(text) => manual_source::parse(app, text, identity)?,
                 None => SourceInfo {
                     host: identity.hostname.clone(),
                     user_name: identity.username.clone(),

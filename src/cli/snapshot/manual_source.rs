@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use larder::manifest::ManifestSet;
 use larder::policy::{Policy, SourceInfo, effective_policy, store};
 use larder::repo::{Identity, Writer};
 use larder::snapshot::{labels_of_all, manifest};
 
+use crate::cli::app::App;
+
 /// The source that `--override-source` names.
-pub(super) fn parse(text: &str, identity: &Identity) -> anyhow::Result<SourceInfo> {
-    let directory = std::env::current_dir()?;
-    let directory = directory.to_str().context("the current directory's path is not UTF-8")?;
-    let source = SourceInfo::parse(text, &identity.hostname, &identity.username, directory)?;
+pub(super) fn parse(app: &App, text: &str, identity: &Identity) -> anyhow::Result<SourceInfo> {
+    let source = app.source(text, identity)?;
     if source.host.is_empty() || source.user_name.is_empty() || source.path.is_empty() {
         bail!("--override-source {text:?} must be user@host:path, or a path");
     }

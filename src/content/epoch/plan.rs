@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::names;
 use crate::blob::{BlobId, BlobMetadata};
@@ -109,8 +109,35 @@ impl Epochs {
         active
     }
 
+    /// The index blobs that count in the place of one that does not any more; none when it never did.
+    pub fn replacement(&self, blob: &BlobId) -> &[BlobMetadata] {
+        let Some(epoch) = names::epoch(blob) else { return &[] };
+        let range = self.chain.iter().find(|range| (range.first..=range.last).contains(&epoch));
+        range.map(|range| range.blobs.as_slice()).or_else(|| self.single(epoch)).unwrap_or_default()
+    }
+
+    /// When the newest epoch was begun; None in one that no marker begins.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.markers.iter().find(|(epoch, _)| *epoch == self.write_epoch).map(|(_, blob)| blob.timestamp)
+    }
+
+    /// What writers left of an epoch.
+    pub fn uncompacted(&self, epoch: u64) -> &[BlobMetadata] {
+        self.uncompacted.get(&epoch).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// An epoch as one set, if it is settled and compacted.
+    pub fn single(&self, epoch: u64) -> Option<&[BlobMetadata]> {
+        self.singles.get(&epoch).filter(|_| self.is_settled(epoch)).map(Vec::as_slice)
+    }
+
+    /// First and last epoch of each range that counts, and its blobs.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64, &[BlobMetadata])> {
+        self.chain.iter().map(|range| (range.first, range.last, range.blobs.as_slice()))
+    }
+
     /// The first epoch that no range covers.
-    fn after_chain(&self) -> u64 {
+    pub fn after_chain(&self) -> u64 {
         self.chain.last().map_or(0, |range| range.last + 1)
     }
 
@@ -192,7 +219,6 @@ fn longest_chain(ranges: &[Range]) -> Vec<Range> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -252,6 +278,39 @@ mod tests {
             let superseded = epochs.superseded(&parameters).iter().map(ToString::to_string).collect();
             assert_eq!(sorted(superseded), sorted(strings(&s["cleanup_deletes"])), "{name}");
         }
+    }
+
+    #[test]
+    fn replacements() {
+        let listing: Vec<_> = [
+            "xe4",
+            "xn0_a-s1-c1",
+            "xn1_b-s1-c1",
+            "xn2_c-s1-c1",
+            "xn3_d-s1-c1",
+            "xr0_1_e-s2-c1",
+            "xs1_f-s3-c1",
+            "xs2_g-s4-c1",
+            "xs3_h-s5-c2",
+        ]
+        .into_iter()
+        .zip(0..)
+        .map(|(id, seconds)| blob(id, 100, seconds))
+        .collect();
+        let epochs = Epochs::new(&listing);
+        assert_eq!(epochs.started(), Some(Timestamp::UNIX_EPOCH));
+        let replacement = |id: &str| ids(epochs.replacement(&BlobId::new(id).unwrap()));
+        assert_eq!(replacement("xn0_a-s1-c1"), ["xr0_1_e-s2-c1"]);
+        assert_eq!(replacement("xs1_f-s3-c1"), ["xr0_1_e-s2-c1"]);
+        assert_eq!(replacement("xn2_c-s1-c1"), ["xs2_g-s4-c1"]);
+        // Half a set.
+        assert_eq!(replacement("xs3_h-s5-c2"), [""; 0]);
+        assert_eq!(
+            epochs.ranges().map(|(first, last, blobs)| (first, last, blobs.len())).collect::<Vec<_>>(),
+            [(0, 1, 1)]
+        );
+        assert_eq!((epochs.after_chain(), epochs.single(2).map(<[_]>::len), epochs.single(3)), (2, Some(1), None));
+        assert_eq!(ids(epochs.uncompacted(3)), ["xn3_d-s1-c1"]);
     }
 
     #[test]

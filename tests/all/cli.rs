@@ -1,0 +1,9 @@
+//! The command line, run as users and scripts run it: on repositories that kopia made, and on new ones.
+
+mod client;
+mod content;
+mod list;
+mod policy;
+mod repository;
+mod shape;
+mod snapshot;

@@ -14,8 +14,8 @@ use larder::content::ContentError;
 use larder::content::index::IndexError;
 use larder::format::{FormatError, SecretBytes};
 use larder::policy::SourceInfo;
-use larder::repo::config::{self, ClientConfig, ConfigError};
-use larder::repo::{Credential, Identity, OpenOptions, Repository, RepositoryError};
+use larder::repo::config::{ClientConfig, ConfigError};
+use larder::repo::{Credential, Identity, OpenOptions, Repository, RepositoryError, remembered};
 use larder::snapshot::Stop;
 
 use super::args::GlobalArgs;
@@ -114,7 +114,7 @@ impl App {
         if let Some(password) = self.given_password() {
             return Ok(password);
         }
-        if let Some(password) = config::load_password(&self.config_path()?)? {
+        if let Some(password) = remembered::load_password(&self.config_path()?)? {
             return Ok(password);
         }
         ask("Enter password to open repository: ")
@@ -150,16 +150,31 @@ impl App {
         self.open_with(&config, self.password()?).await
     }
 
-    /// Opens a repository with a configuration and a password at hand.
+    /// Opens a repository with a configuration and a password at hand, with the remembered key where there is one.
     pub(super) async fn open_with(&self, config: &ClientConfig, password: SecretBytes) -> anyhow::Result<Repository> {
-        let credential = Credential::Password(password);
+        let config_path = self.config_path()?;
         let storage = config.storage()?.open(config.readonly).context("cannot open storage")?;
         let options = OpenOptions {
             identity: config.identity(),
             cache_directory: self.cache_directory(config)?,
             clock: Arc::clone(&self.clock),
         };
-        let repository = Repository::open(storage, &credential, options).await.context("failed to open repository")?;
+        let open = async |credential| Repository::open(Arc::clone(&storage), &credential, options.clone()).await;
+        let with_remembered_key = match remembered::load_key(&config_path, &password) {
+            Some(key) => match open(Credential::Key(key)).await {
+                // The password was changed, and maybe to the one given now.
+                Err(RepositoryError::Format(FormatError::WrongPassword)) => None,
+                opened => Some(opened),
+            },
+            None => None,
+        };
+        let opened = match with_remembered_key {
+            Some(opened) => opened,
+            None => open(Credential::Password(password.clone()))
+                .await
+                .inspect(|repository| remember_key(&config_path, &password, repository)),
+        };
+        let repository = opened.context("failed to open repository")?;
         self.report_damage(&repository);
         Ok(repository)
     }
@@ -206,6 +221,19 @@ impl App {
             self.set_degraded();
         }
         Ok(manifests)
+    }
+}
+
+/// Remembers the key, if the password is remembered too; without it the next time only takes longer.
+fn remember_key(config_path: &Path, password: &SecretBytes, repository: &Repository) {
+    let done = remembered::load_password(config_path).and_then(|remembered| match remembered {
+        Some(remembered) if remembered == *password => {
+            remembered::save_key(config_path, password, repository.format_key())
+        }
+        _ => Ok(()),
+    });
+    if let Err(e) = done {
+        tracing::debug!("the key is not remembered: {}", larder::error::chain(&e));
     }
 }
 

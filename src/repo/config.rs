@@ -1,22 +1,18 @@
 //! The client configuration: which repository, and as whom (format page 12).
 //!
 //! One JSON file, kopia's: a file that kopia wrote is used as it is, and one that larder wrote serves kopia. What
-//! larder does not know in it is kept. Beside it lies the password, if it is to be remembered, as base64 in
-//! `<file>.kopia-password`. Both are readable by their owner only.
+//! larder does not know in it is kept. It is readable by its owner only.
 
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Identity;
 use crate::blob::registry::StorageConfig;
-use crate::format::SecretBytes;
 
 /// Name of the file, unless another is asked for.
 pub const DEFAULT_FILE: &str = "repository.config";
@@ -152,44 +148,20 @@ impl ClientConfig {
     }
 }
 
-/// The file that remembers the password of a configuration.
-pub fn password_file(config_path: &Path) -> PathBuf {
-    beside(config_path, "kopia-password")
-}
-
 /// The lock of kopia's maintenance.
 pub fn maintenance_lock_file(config_path: &Path) -> PathBuf {
     beside(config_path, "mlock")
 }
 
-fn beside(config_path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(config_path: &Path, suffix: &str) -> PathBuf {
     let mut path = config_path.as_os_str().to_owned();
     path.push(".");
     path.push(suffix);
     path.into()
 }
 
-pub fn save_password(config_path: &Path, password: &SecretBytes) -> Result<(), ConfigError> {
-    let encoded = SecretBytes::new(STANDARD.encode(password.as_bytes()).into_bytes());
-    write_private(&password_file(config_path), encoded.as_bytes())
-}
-
-/// The remembered password, if there is one.
-pub fn load_password(config_path: &Path) -> Result<Option<SecretBytes>, ConfigError> {
-    let path = password_file(config_path);
-    let encoded = match fs::read(&path) {
-        Ok(encoded) => SecretBytes::new(encoded),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(ConfigError::File { what: "cannot read", path, source }),
-    };
-    match STANDARD.decode(encoded.as_bytes().trim_ascii()) {
-        Ok(password) => Ok(Some(SecretBytes::new(password))),
-        Err(_) => Err(ConfigError::Password { path }),
-    }
-}
-
 /// Writes a file that only its owner can read, whole or not at all.
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     let lost = |source| ConfigError::File { what: "cannot write", path: path.to_owned(), source };
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(lost)?;
@@ -262,21 +234,6 @@ mod tests {
         assert_eq!(cache(None), directory.path().join("sub/../cache/kopia/0123456789abcdef/larder"));
         assert_eq!(cache(Some("/fast")), Path::new("/fast/larder"));
         assert_eq!(cache(Some("relative")), cache(None));
-    }
-
-    #[test]
-    fn passwords_are_remembered() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("new/repository.config");
-        assert!(load_password(&path).unwrap().is_none());
-        save_password(&path, &SecretBytes::new("pässwörd".into())).unwrap();
-        assert_eq!(load_password(&path).unwrap().unwrap().as_bytes(), "pässwörd".as_bytes());
-        let file = password_file(&path);
-        assert_eq!(fs::read_to_string(&file).unwrap(), "cMOkc3N3w7ZyZA==");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-        fs::write(&file, "???").unwrap();
-        assert!(load_password(&path).is_err());
     }
 
     #[test]

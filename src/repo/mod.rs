@@ -3,11 +3,12 @@
 //! [`Repository`] reads. [`Writer`] is a write session on it: what it puts becomes visible with a flush, all of it or
 //! nothing. Dropped without one, it leaves nothing to be seen.
 //!
-//! [`config`] is the file that remembers where a repository is, [`ConnectionToken`] the same as a word, [`create`]
-//! makes a new one.
+//! [`config`] is the file that remembers where a repository is, [`remembered`] what opens it, [`ConnectionToken`]
+//! both as a word; [`create`] makes a new one.
 
 pub mod config;
 mod create;
+pub mod remembered;
 mod token;
 mod writer;
 
@@ -157,6 +158,11 @@ impl Repository {
     /// The salt that no other repository has.
     pub fn unique_id(&self) -> &[u8] {
         self.0.block.unique_id()
+    }
+
+    /// What the password derives to.
+    pub fn format_key(&self) -> &FormatKey {
+        &self.0.key
     }
 
     pub fn contents(&self) -> &Arc<Reader> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use larder::format::SecretBytes;
 use larder::repo::config::{self, CachingConfig, ClientConfig};
-use larder::repo::{Credential, Identity, OpenOptions, Repository};
+use larder::repo::{Credential, Identity, OpenOptions, Repository, remembered};
 
 use super::storage::{Location, StorageCommand};
 use crate::cli::app::{self, App};
@@ -112,9 +112,10 @@ pub(super) async fn connect(
     config.caching = Some(args.caching(&config_path, repository.unique_id()));
     config.save(&config_path)?;
     if app.global.persist_credentials {
-        config::save_password(&config_path, password)?;
+        remembered::save_password(&config_path, password)?;
+        remembered::save_key(&config_path, password, repository.format_key())?;
     } else {
-        remove(&config::password_file(&config_path))?;
+        remembered::forget(&config_path)?;
     }
     Ok(repository)
 }
@@ -168,7 +169,7 @@ pub(super) fn disconnect(app: &App) -> anyhow::Result<()> {
             _ => {}
         }
     }
-    remove(&config::password_file(&config_path))?;
+    remembered::forget(&config_path)?;
     remove(&config::maintenance_lock_file(&config_path))?;
     remove(&config_path)
 }

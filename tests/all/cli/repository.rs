@@ -138,3 +138,35 @@ fn tokens_connect() {
         assert!(!new.exists());
     }
 }
+
+#[test]
+fn the_key_is_kept_beside_a_remembered_password_only() {
+    let client = Client::new();
+    let key = client.path("config.larder-key");
+    let with_password = |password: &str| {
+        let status = client.command(&["snapshot", "list"]).env("KOPIA_PASSWORD", password).output().unwrap();
+        (status.status.success(), String::from_utf8(status.stderr).unwrap())
+    };
+    assert!(key.exists());
+    let (opened, error) = with_password("wrong");
+    assert!(!opened && error.contains("password"), "{error}");
+
+    // A key that is damaged, or of another repository, is replaced.
+    let kept = std::fs::read(&key).unwrap();
+    for damaged in [&kept[..20], b"", &[b'A'; 88]] {
+        std::fs::write(&key, damaged).unwrap();
+        assert!(with_password("pässwörd").0);
+        assert_eq!(std::fs::read(&key).unwrap(), kept);
+    }
+    std::fs::copy(Client::new().path("config.larder-key"), &key).unwrap();
+    assert!(with_password("pässwörd").0);
+    assert_eq!(std::fs::read(&key).unwrap(), kept);
+
+    client.ok(&["repository", "disconnect"]);
+    assert!(!key.exists());
+    let path = client.path("repo");
+    let connect = ["repository", "connect", "filesystem", "--path", path.to_str().unwrap(), "--no-persist-credentials"];
+    client.ok(&connect);
+    client.ok(&["snapshot", "list"]);
+    assert!(!key.exists());
+}

@@ -2,6 +2,7 @@
 
 export LARDER_FORMAT ?= ../shared/format
 LARDER_BENCH ?= ../shared/bench
+SCALE ?= 1
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .PHONY: help
@@ -34,3 +35,21 @@ integration: ## tests that need the strict checker, all fixtures, servers, mount
 	cargo build --locked --workspace --bins --examples
 	PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
 		cargo test --locked --package integration
+
+.PHONY: soak
+soak: ## the same tests and more, for hours: many more cases, rounds and inputs
+	.ci/setup rust python
+	PROPTEST_CASES=20000 cargo test --locked --release --workspace --exclude integration
+	cargo build --locked --workspace --bins --examples
+	LARDER_ROUNDS=500 PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
+		cargo test --locked --package integration
+	$(MAKE) fuzz FUZZ_SECONDS=1800
+
+.PHONY: bench
+bench: ## speed and memory: parts, and whole commands side by side with other tools that are on PATH
+	.ci/setup rust
+	cargo build --locked --release
+	mkdir -p $(TARGET)/bench
+	PATH="$(abspath $(TARGET))/release:$$PATH" python3 $(LARDER_BENCH)/compare.py --scale $(SCALE) \
+		--data $(abspath $(TARGET))/bench/data-$(SCALE) --work $(abspath $(TARGET))/bench/work \
+		--tools larder,restic,rustic,borg,bupstash

@@ -130,6 +130,10 @@ impl Storage for Faulty {
         self.inner.location()
     }
 
+    fn parallel_puts(&self) -> usize {
+        self.inner.parallel_puts()
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         let (call, action) = self.decide(Operation::List, prefix);
         let whole = self.inner.list(prefix);

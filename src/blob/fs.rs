@@ -147,6 +147,11 @@ impl Storage for FilesystemStorage {
         format!("Filesystem: {}", self.0.root.display())
     }
 
+    /// One disk, or one network link, is kept busy by one writer.
+    fn parallel_puts(&self) -> usize {
+        1
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         let (sender, receiver) = tokio::sync::mpsc::channel(64);
         let (inner, prefix) = (Arc::clone(&self.0), prefix.to_owned());

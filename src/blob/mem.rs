@@ -65,6 +65,10 @@ impl Storage for MemoryStorage {
         "memory".to_owned()
     }
 
+    fn parallel_puts(&self) -> usize {
+        1
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         let all: Vec<_> = self
             .blobs()

@@ -164,6 +164,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// For people, in messages: what and where, without secrets.
     fn location(&self) -> String;
 
+    /// How many large puts under way at one time are quicker than one after the other. Each costs the memory of its
+    /// blob.
+    fn parallel_puts(&self) -> usize;
+
     /// Every blob whose name begins with `prefix`.
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>>;
 

@@ -15,6 +15,10 @@ impl<S: Storage> Storage for ReadOnly<S> {
         self.0.location()
     }
 
+    fn parallel_puts(&self) -> usize {
+        self.0.parallel_puts()
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         self.0.list(prefix)
     }

@@ -22,6 +22,7 @@ pub mod pack;
 mod reader;
 mod sealed;
 pub mod session;
+mod slots;
 mod writer;
 
 use std::sync::Arc;

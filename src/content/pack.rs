@@ -17,6 +17,7 @@ use crate::bytes::Payload;
 use crate::content::ContentError;
 use crate::content::index::{self, IndexEntry};
 use crate::content::session::SessionId;
+use crate::content::slots::Slot;
 use crate::format::Crypto;
 
 const PREAMBLE: usize = 32;
@@ -53,6 +54,7 @@ pub(super) struct PackBuilder {
     /// Small contents since the last piece of `payload`.
     tail: Vec<u8>,
     entries: Vec<IndexEntry>,
+    slot: Slot,
 }
 
 /// A pack to be uploaded.
@@ -60,15 +62,16 @@ pub(super) struct PackBuilder {
 pub(super) struct FinishedPack {
     pub(super) id: BlobId,
     pub(super) payload: Payload,
+    pub(super) slot: Slot,
 }
 
 impl PackBuilder {
     /// `head` is the copy of the format block, or empty.
-    pub(super) fn new(kind: PackKind, session: &SessionId, head: &[u8]) -> Result<Self, ContentError> {
+    pub(super) fn new(kind: PackKind, session: &SessionId, head: &[u8], slot: Slot) -> Result<Self, ContentError> {
         let name = hex::encode(random::<16>()?);
         let id = BlobId::new(&format!("{}{name}-{session}", kind.letter())).map_err(ContentError::internal)?;
         let tail = [head, &random::<PREAMBLE>()?].concat();
-        Ok(Self { id, payload: Payload::default(), tail, entries: Vec::new() })
+        Ok(Self { id, payload: Payload::default(), tail, entries: Vec::new(), slot })
     }
 
     /// Bytes so far.
@@ -113,7 +116,7 @@ impl PackBuilder {
         self.tail.extend(stored);
         self.tail.extend(postamble.encode()?);
         self.payload.push(self.tail);
-        Ok(Some(FinishedPack { id: self.id, payload: self.payload }))
+        Ok(Some(FinishedPack { id: self.id, payload: self.payload, slot: self.slot }))
     }
 }
 

@@ -10,11 +10,11 @@
 //! Until the index is there nobody sees anything, and a crash leaves only packs that no index names. Each flush ends
 //! a session and begins a new one, so puts go on while an earlier session is still being finished.
 //!
-//! `put` is called by threads that may block: it waits while too many packs are under way.
+//! `put` is called by threads that may block: it waits while too many packs are in memory.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::SignedDuration;
 use tokio::runtime::Handle;
@@ -26,13 +26,14 @@ use super::index::set::Layer;
 use super::index::{self, IndexEntry};
 use super::pack::{FinishedPack, PackBuilder, PackKind, random};
 use super::session::{self, Marker, SessionId};
+use super::slots::Slots;
 use super::{ContentError, Reader, legacy, load, sealed};
 use crate::blob::{BlobId, PutOptions, Retention, Storage};
 use crate::clock::Clock;
 use crate::format::{CompressionAlgorithm, Compressor, Parameters};
 
-/// Packs on their way to the storage at one time.
-const UPLOADS: usize = 2;
+/// Packs that are filled at one time: one of each kind.
+const OPEN_PACKS: usize = 2;
 /// Entries, bytes and age of a session that make it due to be flushed.
 const FLUSH_ENTRIES: usize = 200_000;
 const FLUSH_BYTES: u64 = 1 << 30;
@@ -91,7 +92,8 @@ struct Inner {
     open: Mutex<Open>,
     /// Entries that the reader's indexes do not have yet, with the number of their session.
     pending: Mutex<HashMap<ContentId, (u64, IndexEntry)>>,
-    uploads: Uploads,
+    /// One for each pack that is filled or uploaded.
+    slots: Arc<Slots>,
     /// Held by a flush from its beginning to its end.
     flushing: tokio::sync::Mutex<()>,
     /// Bytes of packs since the last flush began.
@@ -144,36 +146,16 @@ impl Drop for OutstandingPack {
     }
 }
 
-/// Counts packs under way.
-#[derive(Debug, Default)]
-struct Uploads {
-    under_way: Mutex<usize>,
-    changed: Condvar,
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What these locks guard is changed in single steps, so a panicking thread leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Uploads {
-    fn begin(&self) {
-        let under_way = lock(&self.under_way);
-        let mut under_way =
-            self.changed.wait_while(under_way, |n| *n >= UPLOADS).unwrap_or_else(PoisonError::into_inner);
-        *under_way += 1;
-    }
-
-    fn end(&self) {
-        *lock(&self.under_way) -= 1;
-        self.changed.notify_one();
-    }
 }
 
 impl Writer {
     /// Must be called inside a runtime, which then runs the uploads.
     pub fn new(reader: Arc<Reader>, clock: Arc<dyn Clock>, options: WriterOptions) -> Result<Self, ContentError> {
         let open = Open { session: Session::new(&*clock, 0)?, data: None, metadata: None };
+        let slots = Slots::new(OPEN_PACKS + reader.storage().parallel_puts().max(1));
         Ok(Self(Arc::new(Inner {
             reader,
             clock,
@@ -181,7 +163,7 @@ impl Writer {
             runtime: Handle::current(),
             open: Mutex::new(open),
             pending: Mutex::default(),
-            uploads: Uploads::default(),
+            slots,
             flushing: tokio::sync::Mutex::default(),
             unflushed_bytes: AtomicU64::new(0),
             failure: OnceLock::new(),
@@ -204,6 +186,17 @@ impl Writer {
     /// The id of a content that need not be stored.
     pub fn id_of(&self, prefix: Prefix, data: &[u8]) -> ContentId {
         ContentId::new(prefix, &self.0.reader.crypto().hasher.hash(data))
+    }
+
+    /// How many contents are hashed at once: see [`ids_of`](Self::ids_of).
+    pub fn hash_lanes(&self) -> usize {
+        self.0.reader.crypto().hasher.lanes()
+    }
+
+    /// The ids of several contents; quicker for [`hash_lanes`](Self::hash_lanes) of them than one by one.
+    pub fn ids_of(&self, prefix: Prefix, contents: &[&[u8]]) -> Vec<ContentId> {
+        let hashes = self.0.reader.crypto().hasher.hash_many(contents);
+        hashes.iter().map(|hash| ContentId::new(prefix, hash)).collect()
     }
 
     /// Stores a content unless the repository has it. May block.
@@ -252,13 +245,14 @@ impl Writer {
     pub fn delete(&self, id: &ContentId) -> Result<(), ContentError> {
         let inner = &self.0;
         let mut entry = inner.reader.entry(id)?;
-        let mut open = lock(&inner.open);
-        entry.timestamp = inner.now().max(entry.timestamp + 1);
-        entry.deleted = true;
-        let number = open.session.number;
-        open.pack(inner, id)?.note(entry.clone());
-        lock(&inner.pending).insert(*id, (number, entry));
-        Ok(())
+        let (_, full) = inner.with_pack(id, |session, pack| {
+            entry.timestamp = inner.now().max(entry.timestamp + 1);
+            entry.deleted = true;
+            pack.note(entry.clone());
+            lock(&inner.pending).insert(*id, (session.number, entry));
+            Ok(())
+        })?;
+        full.map_or(Ok(()), |pack| inner.finish_and_upload(pack))
     }
 
     /// Whether so much has been written, or so long ago, that it should be made visible: what is not would be lost in
@@ -290,21 +284,6 @@ impl Session {
         let id = SessionId::new(started, random()?);
         let outstanding = watch::Sender::new(0);
         Ok(Arc::new(Self { id, number, started, marker: OnceCell::new(), outstanding, failure: Mutex::default() }))
-    }
-}
-
-impl Open {
-    /// The open pack for a content, begun when there is none.
-    fn pack(&mut self, inner: &Inner, id: &ContentId) -> Result<&mut PackBuilder, ContentError> {
-        let (kind, place) = if id.prefix().is_none() {
-            (PackKind::Data, &mut self.data)
-        } else {
-            (PackKind::Metadata, &mut self.metadata)
-        };
-        match place {
-            Some(pack) => Ok(pack),
-            None => Ok(place.insert(PackBuilder::new(kind, &self.session.id, &inner.options.pack_head)?)),
-        }
     }
 }
 
@@ -341,45 +320,68 @@ impl Inner {
         let packed_length = u32::try_from(stored.len()).map_err(ContentError::internal)?;
         let original_length = u32::try_from(original_length).map_err(ContentError::internal)?;
 
-        let mut open = lock(&self.open);
-        if let Some((_, entry)) = lock(&self.pending).get(&id) {
-            if !entry.deleted {
-                // Another thread was quicker.
-                return Ok(None);
+        let (_, full) = self.with_pack(&id, |session, pack| {
+            if let Some((_, entry)) = lock(&self.pending).get(&id) {
+                if !entry.deleted {
+                    // Another thread was quicker.
+                    return Ok(());
+                }
+                timestamp = timestamp.max(entry.timestamp + 1);
             }
-            timestamp = timestamp.max(entry.timestamp + 1);
-        }
-        let session = Arc::clone(&open.session);
-        let pack = open.pack(self, &id)?;
-        let entry = IndexEntry {
-            id,
-            timestamp,
-            deleted: false,
-            pack: pack.id.clone(),
-            pack_offset: pack.append(stored)?,
-            packed_length,
-            original_length,
-            compression,
-            format_version: self.options.parameters.version.number(),
-            encryption_key: 0,
-        };
-        pack.note(entry.clone());
-        let full = pack.len() >= u64::from(self.options.parameters.max_pack_size);
-        lock(&self.pending).insert(id, (session.number, entry));
-        lock(&self.stats).contents += 1;
-        if !full {
-            return Ok(None);
-        }
-        let builder = if id.prefix().is_none() { open.data.take() } else { open.metadata.take() };
-        Ok(builder.map(|builder| ClosedPack { builder, session: OutstandingPack::new(&session) }))
+            let entry = IndexEntry {
+                id,
+                timestamp,
+                deleted: false,
+                pack: pack.id.clone(),
+                pack_offset: pack.append(stored)?,
+                packed_length,
+                original_length,
+                compression,
+                format_version: self.options.parameters.version.number(),
+                encryption_key: 0,
+            };
+            pack.note(entry.clone());
+            lock(&self.pending).insert(id, (session.number, entry));
+            lock(&self.stats).contents += 1;
+            Ok(())
+        })?;
+        Ok(full)
     }
 
-    /// Sends a pack on its way; waits while too many others are.
+    /// Does something with the open pack for a content, begun when there is none; gives the pack back when it is full.
+    fn with_pack<T>(
+        &self,
+        id: &ContentId,
+        f: impl FnOnce(&Session, &mut PackBuilder) -> Result<T, ContentError>,
+    ) -> Result<(T, Option<ClosedPack>), ContentError> {
+        loop {
+            let mut open = lock(&self.open);
+            let Open { session, data, metadata } = &mut *open;
+            let (kind, place) =
+                if id.prefix().is_none() { (PackKind::Data, data) } else { (PackKind::Metadata, metadata) };
+            let pack = match place {
+                Some(pack) => pack,
+                None => match self.slots.try_take() {
+                    Some(slot) => place.insert(PackBuilder::new(kind, &session.id, &self.options.pack_head, slot)?),
+                    None => {
+                        drop(open);
+                        self.slots.wait();
+                        continue;
+                    }
+                },
+            };
+            let done = f(session, pack)?;
+            let is_full = pack.len() >= u64::from(self.options.parameters.max_pack_size);
+            let full = place.take_if(|_| is_full);
+            return Ok((done, full.map(|builder| ClosedPack { builder, session: OutstandingPack::new(session) })));
+        }
+    }
+
+    /// Sends a pack on its way.
     fn finish_and_upload(self: &Arc<Self>, pack: ClosedPack) -> Result<(), ContentError> {
         let finished = pack.builder.finish(self.reader.crypto(), self.options.parameters.index_version);
         match finished {
             Ok(Some(finished)) => {
-                self.uploads.begin();
                 self.upload(finished, pack.session);
                 Ok(())
             }
@@ -414,13 +416,15 @@ impl Inner {
                     lock(&session.0.failure).get_or_insert(e);
                 }
             }
-            inner.uploads.end();
         });
     }
 
     async fn put_pack(&self, pack: FinishedPack, session: &Session) -> Result<(), ContentError> {
+        let FinishedPack { id, payload, slot } = pack;
         self.put_marker(session).await?;
-        Ok(self.storage().put(&pack.id, pack.payload, self.put_options()).await?)
+        self.storage().put(&id, payload, self.put_options()).await?;
+        drop(slot);
+        Ok(())
     }
 
     fn storage(&self) -> &dyn Storage {

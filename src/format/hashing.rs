@@ -201,6 +201,14 @@ impl Hasher {
         }
     }
 
+    /// How many inputs [`Hasher::hash_many`] should be given at a time.
+    pub fn lanes(&self) -> usize {
+        match self.key {
+            Key::Blake2b(_) | Key::Blake2s { .. } => 4,
+            Key::Blake3(_) | Key::HmacSha2(_) | Key::HmacSha3_224(_) | Key::HmacSha3_256(_) => 1,
+        }
+    }
+
     /// The digests of several inputs, in their order; equal to calling [`Hasher::hash`] for each. BLAKE2 hashes several
     /// inputs at once in the lanes of the vector unit, so one core gets through four BLAKE2b inputs of about equal
     /// length in less than half the time; the other algorithms gain nothing.

@@ -19,7 +19,7 @@ pub use chunker::Chunker;
 pub use id::ObjectId;
 pub use reader::{Object, Piece};
 use serde::{Deserialize, Serialize};
-pub use writer::{ListEntry, ObjectOptions, put_bytes, put_chunk, put_list, put_stream};
+pub use writer::{ListEntry, ObjectOptions, chunk_ids, put_bytes, put_chunk, put_list, put_stream};
 
 use crate::content::ContentError;
 use crate::format::FormatError;

@@ -8,7 +8,7 @@
 use std::io::Read;
 
 use super::{Chunker, IndirectEntry, IndirectList, ObjectError, ObjectId, STREAM};
-use crate::content::id::Prefix;
+use crate::content::id::{ContentId, Prefix};
 use crate::content::{Scratch, Writer};
 use crate::format::{CompressionAlgorithm, SplitterAlgorithm};
 use crate::json;
@@ -31,17 +31,25 @@ pub struct ListEntry {
     pub object: ObjectId,
 }
 
-/// Stores one chunk.
+/// The ids that chunks are stored under, found quicker for [`Writer::hash_lanes`] of them at once than one by one. None
+/// where only storing a chunk tells.
+pub fn chunk_ids(contents: &Writer, options: &ObjectOptions, chunks: &[&[u8]]) -> Vec<Option<ContentId>> {
+    if is_compressed_object(contents, options) {
+        return vec![None; chunks.len()];
+    }
+    contents.ids_of(options.prefix, chunks).into_iter().map(Some).collect()
+}
+
+/// Stores one chunk, under its id if that is known already.
 pub fn put_chunk(
     contents: &Writer,
     options: &ObjectOptions,
     chunk: &[u8],
+    id: Option<ContentId>,
     scratch: &mut Scratch,
 ) -> Result<ObjectId, ObjectError> {
-    // Where contents cannot be compressed, data without a prefix can, as an object.
     if let Some(algorithm) = options.compression
-        && options.prefix.is_none()
-        && !contents.parameters().compresses_contents()
+        && is_compressed_object(contents, options)
     {
         let mut compressed = Vec::new();
         if scratch.compress(algorithm, chunk, &mut compressed)? {
@@ -49,7 +57,14 @@ pub fn put_chunk(
             return Ok(ObjectId { content, indirection: 0, compressed: true });
         }
     }
-    Ok(ObjectId::direct(contents.put(options.prefix, chunk, options.compression, scratch)?))
+    let id = id.unwrap_or_else(|| contents.id_of(options.prefix, chunk));
+    contents.put_with_id(id, chunk, options.compression, scratch)?;
+    Ok(ObjectId::direct(id))
+}
+
+/// Where contents cannot be compressed, data without a prefix can, as an object.
+fn is_compressed_object(contents: &Writer, options: &ObjectOptions) -> bool {
+    options.compression.is_some() && options.prefix.is_none() && !contents.parameters().compresses_contents()
 }
 
 /// Makes one object of its pieces; of a single piece nothing need be made.
@@ -105,7 +120,7 @@ fn put_piece(
     chunk: &[u8],
     scratch: &mut Scratch,
 ) -> Result<ListEntry, ObjectError> {
-    Ok(ListEntry { length: chunk.len() as u64, object: put_chunk(contents, options, chunk, scratch)? })
+    Ok(ListEntry { length: chunk.len() as u64, object: put_chunk(contents, options, chunk, None, scratch)? })
 }
 
 /// Stores a stream, and gives its length too.

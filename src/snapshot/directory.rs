@@ -63,7 +63,7 @@ pub(super) fn sort(entries: &mut [Entry]) {
 }
 
 /// Encodes a directory; the entries must be sorted.
-pub(super) fn encode(entries: &mut [Entry], summary: &Summary) -> Vec<u8> {
+pub fn encode(entries: &mut [Entry], summary: &Summary) -> Vec<u8> {
     make_stored_names_unique(entries);
     let mut out = Vec::with_capacity(200 * entries.len() + 300);
     out.extend_from_slice(b"{\"stream\":\"kopia:directory\",\"entries\":");

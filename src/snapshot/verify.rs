@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::budget::Budget;
 use super::directory::Directory;
 use super::entry::{Entry, Kind, Name};
 use super::{SnapshotError, Stop, by_chance};
@@ -140,6 +141,7 @@ struct Run {
     packs: HashMap<String, u64>,
     seen: Mutex<HashSet<ObjectId>>,
     readers: rayon::ThreadPool,
+    budget: Budget,
     /// A permit for each file that waits to be read.
     queue: Arc<Semaphore>,
     /// Tasks that are not done.
@@ -166,6 +168,7 @@ pub async fn verify(
         runtime: Handle::current(),
         options,
         readers,
+        budget: Budget::for_contents(),
         queue,
         progress,
         stop: stop.clone(),
@@ -355,6 +358,9 @@ impl Run {
             }
         }
         let entries: Vec<IndexEntry> = located.iter().map(|(.., entry)| entry.clone()).collect();
+        let stored: u64 = entries.iter().map(|entry| u64::from(entry.packed_length)).sum();
+        let largest = entries.iter().map(|entry| u64::from(entry.original_length)).max();
+        let _memory = self.budget.take(stored + largest.unwrap_or(0));
         let fetched = self.runtime.block_on(self.contents.fetch(&entries));
         for ((file, piece, entry), stored) in located.into_iter().zip(fetched) {
             let read = stored.and_then(|stored| self.contents.decode(&entry, &stored));

@@ -7,7 +7,6 @@
 //! files are fetched many at a time; the pieces of a large one are fetched and written by several threads at once.
 
 mod attributes;
-mod budget;
 mod extra;
 mod file;
 mod links;
@@ -21,15 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::budget::Budget;
 use super::directory::Directory;
 use super::entry::{Entry, Kind, Name};
 use super::{SnapshotError, Stop};
 use crate::content::Reader;
-use budget::Budget;
 use links::Links;
-
-/// Bytes of fetched contents in memory at one time.
-const MEMORY: u64 = 32 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreOptions {
@@ -226,7 +222,7 @@ pub async fn restore(
         options,
         progress,
         stop: stop.clone(),
-        budget: Budget::new(MEMORY),
+        budget: Budget::for_contents(),
         links: Links::default(),
         root: OnceLock::new(),
         has_failed: AtomicBool::new(false),

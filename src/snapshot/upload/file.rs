@@ -1,8 +1,8 @@
 //! Storing what is not a directory.
 //!
-//! A small file is read whole and stored by one task, together with others. A large one is read and cut by one task,
-//! its *reader*, which hands the chunks to whoever is free, and stores one itself when nobody is: so reading never
-//! runs ahead of storing. Above the policy's `parallelUploadAboveSize` a file is cut into parts of that size first,
+//! A small file is read whole and stored by one task, together with others. A large one is read, cut and hashed by one
+//! task, its *reader*, which hands the chunks to whoever is free, and stores one itself when nobody is: so reading
+//! never runs far ahead of storing. Above the policy's `parallelUploadAboveSize` a file is cut into parts of that size first,
 //! each with a reader and a splitter of its own (format page 20 §5).
 
 use std::io::{Cursor, Read};
@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 use super::links::Inode;
 use super::node::{Node, compressor};
 use super::{Run, add, lock};
-use crate::content::id::Prefix;
+use crate::content::id::{ContentId, Prefix};
 use crate::object::{
-    Chunker, ListEntry, ObjectError, ObjectId, ObjectOptions, put_bytes, put_chunk, put_list, put_stream,
+    Chunker, ListEntry, ObjectError, ObjectId, ObjectOptions, chunk_ids, put_bytes, put_chunk, put_list, put_stream,
 };
 use crate::policy::Policy;
 use crate::snapshot::entry::{Entry, Kind, Name, Rare, Xattrs};
@@ -302,42 +302,72 @@ impl LargeFile {
     fn read_chunks(self: &Arc<Self>, part: usize, input: &mut dyn Read) {
         let run = &self.node.run;
         let mut chunker = Chunker::new(self.options.splitter);
-        for number in 0.. {
+        loop {
+            let (chunks, end) = self.cut_some(&mut chunker, input);
+            let views: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+            let ids = chunk_ids(&run.contents, &self.options, &views);
+            for (chunk, id) in chunks.into_iter().zip(ids) {
+                self.hand_over(part, chunk, id);
+            }
+            match end {
+                None => {}
+                Some(Ok(())) => return,
+                Some(Err(e)) => return self.fail(e),
+            }
+        }
+    }
+
+    /// As many chunks as are hashed at once, and how the input ended, if it did.
+    fn cut_some(&self, chunker: &mut Chunker, input: &mut dyn Read) -> (Vec<Vec<u8>>, Option<std::io::Result<()>>) {
+        let run = &self.node.run;
+        let mut chunks = Vec::new();
+        while chunks.len() < run.contents.hash_lanes() {
             if run.is_over() {
                 self.node.cut_short.store(true, Ordering::Relaxed);
-                return self.drop_it();
+                self.drop_it();
+                return (chunks, Some(Ok(())));
             }
             let mut chunk = lock(&run.buffers).pop().unwrap_or_default();
             match chunker.next(input, &mut chunk) {
                 Ok(true) => {}
-                Ok(false) => return,
-                Err(e) => return self.fail(e),
+                Ok(false) => return (chunks, Some(Ok(()))),
+                Err(e) => return (chunks, Some(Err(e))),
             }
             add(&run.progress.hashed_bytes, chunk.len() as u64);
-            if let Some(part) = self.parts.get(part) {
-                lock(part).push(None);
-            }
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            let reserved = run.queued_chunks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| {
-                (queued < run.most_queued_chunks).then_some(queued + 1)
-            });
-            if reserved.is_err() {
-                // Everybody is busy: lend a hand.
-                self.store_chunk(part, number, chunk);
-                continue;
-            }
-            let large = Arc::clone(self);
-            rayon::spawn(move || {
-                large.node.run.queued_chunks.fetch_sub(1, Ordering::SeqCst);
-                large.store_chunk(part, number, chunk);
-            });
+            chunks.push(chunk);
         }
+        (chunks, None)
     }
 
-    fn store_chunk(self: &Arc<Self>, part: usize, number: usize, chunk: Vec<u8>) {
+    /// Has a chunk stored by whoever is free.
+    fn hand_over(self: &Arc<Self>, part: usize, chunk: Vec<u8>, id: Option<ContentId>) {
+        let run = &self.node.run;
+        let Some(pieces) = self.parts.get(part) else { return };
+        let number = {
+            let mut pieces = lock(pieces);
+            pieces.push(None);
+            pieces.len() - 1
+        };
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let reserved = run.queued_chunks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| {
+            (queued < run.most_queued_chunks).then_some(queued + 1)
+        });
+        if reserved.is_err() {
+            // Everybody is busy: lend a hand.
+            return self.store_chunk((part, number), chunk, id);
+        }
+        let large = Arc::clone(self);
+        rayon::spawn(move || {
+            large.node.run.queued_chunks.fetch_sub(1, Ordering::SeqCst);
+            large.store_chunk((part, number), chunk, id);
+        });
+    }
+
+    fn store_chunk(self: &Arc<Self>, (part, number): (usize, usize), chunk: Vec<u8>, id: Option<ContentId>) {
         let run = &self.node.run;
         if !run.has_failed.load(Ordering::Relaxed) {
-            let stored = run.with_worker(|worker| put_chunk(&run.contents, &self.options, &chunk, &mut worker.scratch));
+            let stored =
+                run.with_worker(|worker| put_chunk(&run.contents, &self.options, &chunk, id, &mut worker.scratch));
             match stored {
                 Ok(object) => {
                     let piece = ListEntry { length: chunk.len() as u64, object };

@@ -15,7 +15,12 @@ pub(super) struct Taken<'a> {
 }
 
 impl Budget {
-    pub(super) fn new(total: u64) -> Self {
+    /// For contents that are fetched: enough to keep all threads busy, however many there are.
+    pub(super) fn for_contents() -> Self {
+        Self::new(32 << 20)
+    }
+
+    fn new(total: u64) -> Self {
         Self { total, taken: Mutex::new(0), changed: Condvar::new() }
     }
 

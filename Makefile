@@ -1,6 +1,7 @@
 # What there is to do here: `make help`.
 
 export LARDER_FORMAT ?= ../shared/format
+FUZZ_SECONDS ?= 60
 LARDER_BENCH ?= ../shared/bench
 SCALE ?= 1
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -28,6 +29,11 @@ check: ## format, lints, documentation, dependencies
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --workspace --no-deps --document-private-items
 	.ci/deny
+
+.PHONY: fuzz
+fuzz: ## every parser with made-up input, for FUZZ_SECONDS (60) each
+	.ci/setup rust fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 
 .PHONY: integration
 integration: ## tests that need the strict checker, all fixtures, servers, mounts, time

@@ -193,11 +193,12 @@ mod tests {
         }
 
         #[test]
-        fn order_is_that_of_the_keys(a in any_id(), b in any_id()) {
+        fn order_is_that_of_the_keys_and_of_the_text(a in any_id(), b in any_id()) {
             let (mut x, mut y) = (Vec::new(), Vec::new());
             a.write_key(&mut x);
             b.write_key(&mut y);
             prop_assert_eq!(a.cmp(&b), x.cmp(&y));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
         }
 
         #[test]

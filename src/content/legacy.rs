@@ -18,16 +18,17 @@ const LOG: &str = "m";
 const POISON: &str = "n00000000000000000000000000000000-repository_unreadable_by_this_kopia_version_upgrade_required";
 
 /// The part of a compaction log that matters.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct CompactionLog {
-    input_metadata: Vec<Named>,
-    output_metadata: Vec<Named>,
+pub struct CompactionLog {
+    pub input_metadata: Vec<Named>,
+    pub output_metadata: Vec<Named>,
 }
 
-#[derive(Deserialize)]
-struct Named {
-    id: String,
+/// A blob that a log speaks of.
+#[derive(Debug, Deserialize)]
+pub struct Named {
+    pub id: String,
 }
 
 /// All index blobs of a repository.

@@ -16,7 +16,7 @@ pub mod epoch;
 pub mod id;
 pub mod index;
 mod inspect;
-mod legacy;
+pub mod legacy;
 mod load;
 pub mod pack;
 mod reader;

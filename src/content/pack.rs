@@ -129,8 +129,8 @@ pub struct Postamble {
 }
 
 impl Postamble {
-    /// With the length byte at its end.
-    fn encode(&self) -> Result<Vec<u8>, ContentError> {
+    /// With the length byte at its end. An IV has room for up to about 220 bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, ContentError> {
         let mut out = Vec::with_capacity(64);
         put_varint(POSTAMBLE_VERSION, &mut out);
         put_varint(self.iv.len() as u64, &mut out);

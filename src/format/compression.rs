@@ -30,6 +30,9 @@ use super::{by_name, s2};
 
 const HEADER_LENGTH: usize = 4;
 
+/// Bytes that may be asked for before anything is decoded: the longest chunk of a splitter.
+const MOST_IN_ADVANCE: usize = 16 << 20;
+
 /// The window of deflate, in bits.
 const DEFLATE_WINDOW_BITS: u8 = 15;
 
@@ -263,7 +266,7 @@ impl Length {
     /// How much space to make before anything is decoded. A stream that decodes to more makes it grow.
     pub(super) fn capacity_for(self, stream: &[u8]) -> usize {
         match self {
-            Self::Exact(length) => length,
+            Self::Exact(length) => length.min(stream.len().saturating_mul(4).max(MOST_IN_ADVANCE)),
             Self::AtMost(limit) => limit.min(stream.len().saturating_mul(4).max(64 << 10)),
         }
     }
@@ -310,6 +313,11 @@ pub fn decompress(
         }
         Length::Exact(_) | Length::AtMost(_) => Ok(decoded),
     }
+}
+
+/// The original of a gzip stream, which may have several members.
+pub fn gunzip(stream: &[u8], limit: usize) -> Result<Vec<u8>, FormatError> {
+    decompress_gzip(stream, Length::AtMost(limit)).map_err(|detail| FormatError::corrupt("gzip", detail))
 }
 
 thread_local! {

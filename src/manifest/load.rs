@@ -1,12 +1,11 @@
 //! Loading all manifests of a repository.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
 use futures::StreamExt;
 
-use super::{Document, Entry, Labels, Manifest, ManifestError, ManifestId};
+use super::document::{self, Version};
+use super::{Labels, Manifest, ManifestError, ManifestId};
 use crate::content::id::{ContentId, Prefix};
 use crate::content::{ContentError, Reader};
 
@@ -50,22 +49,22 @@ impl ManifestSet {
 
     async fn load_once(contents: &Reader) -> Result<Self, ManifestError> {
         let mut set = Self { contents: manifest_contents(contents), ..Self::default() };
-        let mut latest: BTreeMap<ManifestId, Entry> = BTreeMap::new();
+        let mut latest: BTreeMap<ManifestId, Version> = BTreeMap::new();
         let mut fetches = futures::stream::iter(set.contents.clone())
             .map(|id| async move { (id, contents.get(&id).await) })
             .buffered(PARALLEL_FETCHES);
         while let Some((id, content)) = fetches.next().await {
             let parsed = match content {
-                Ok(content) => parse(&content),
+                Ok(content) => document::decode(&content),
                 Err(ContentError::Fetch { id, source }) => return Err(ContentError::Fetch { id, source }.into()),
                 Err(e) => Err(e.to_string()),
             };
             match parsed {
-                Ok(document) => {
-                    for entry in document.entries {
-                        let known = latest.get(&entry.id);
-                        if known.is_none_or(|known| entry.modified > known.modified) {
-                            latest.insert(entry.id, entry);
+                Ok(versions) => {
+                    for version in versions {
+                        let known = latest.get(&version.id);
+                        if known.is_none_or(|known| version.modified > known.modified) {
+                            latest.insert(version.id, version);
                         }
                     }
                 }
@@ -91,10 +90,10 @@ impl ManifestSet {
     }
 }
 
-/// What an entry stands for, unless it is a tombstone.
-fn alive(entry: Entry) -> Option<Manifest> {
-    let (Some(labels), Some(data), false) = (entry.labels, entry.data, entry.deleted) else { return None };
-    Some(Manifest { id: entry.id, labels, modified: entry.modified, data })
+/// What a version stands for, unless it is a tombstone.
+fn alive(version: Version) -> Option<Manifest> {
+    let (Some(labels), Some(data), false) = (version.labels, version.data, version.deleted) else { return None };
+    Some(Manifest { id: version.id, labels, modified: version.modified, data })
 }
 
 /// Contents that hold manifests and are not deleted, in order.
@@ -102,10 +101,4 @@ fn manifest_contents(contents: &Reader) -> Vec<ContentId> {
     let entries = contents.indexes();
     let found = entries.entries(Prefix::MANIFEST..=Prefix::MANIFEST);
     found.flatten().filter(|entry| !entry.deleted).map(|entry| entry.id).collect()
-}
-
-fn parse(content: &[u8]) -> Result<Document, String> {
-    let mut json = Vec::new();
-    MultiGzDecoder::new(content).read_to_end(&mut json).map_err(|e| e.to_string())?;
-    serde_json::from_slice(&json).map_err(|e| e.to_string())
 }

@@ -10,6 +10,7 @@
 //! state is the union of all entries, of each id the latest, less the tombstones; it does not matter in which order
 //! clients wrote. [`ManifestSet`] is that state, [`ManifestWriter`] collects changes for the next flush.
 
+pub mod document;
 mod load;
 mod write;
 
@@ -126,22 +127,6 @@ pub enum ManifestError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What one content holds.
-#[derive(Serialize, Deserialize)]
-struct Document {
-    entries: Vec<Entry>,
-}
-
-/// A version of a manifest, or its tombstone. Keys in kopia's order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry {
-    id: ManifestId,
-    /// Null in a tombstone.
-    labels: Option<Labels>,
-    modified: Timestamp,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    deleted: bool,
-    /// Null in a tombstone.
-    #[serde(default)]
-    data: Option<Box<RawValue>>,
+fn internal(e: impl std::error::Error + Send + Sync + 'static) -> ManifestError {
+    ManifestError::Internal(Box::new(e))
 }

@@ -1,15 +1,13 @@
 //! Changing manifests: what is put and deleted is collected, and written as one content at the next flush.
 
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Document, Entry, Labels, ManifestError, ManifestId, ManifestSet};
+use super::document::{self, Version};
+use super::{Labels, ManifestError, ManifestId, ManifestSet, internal};
 use crate::content::id::Prefix;
 use crate::content::{Scratch, Writer};
 use crate::format::CompressionAlgorithm;
@@ -20,7 +18,7 @@ const COMPACT_FROM: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct ManifestWriter {
-    pending: Mutex<Vec<Entry>>,
+    pending: Mutex<Vec<Version>>,
 }
 
 impl ManifestWriter {
@@ -29,25 +27,25 @@ impl ManifestWriter {
         let id = ManifestId::random()?;
         let text = json::to_string(data).map_err(internal)?;
         let data = Some(RawValue::from_string(text).map_err(internal)?);
-        self.push(Entry { id, labels: Some(labels), modified: now, deleted: false, data });
+        self.push(Version { id, labels: Some(labels), modified: now, deleted: false, data });
         Ok(id)
     }
 
     /// Deletes a manifest. `modified` is when it was written: its tombstone is later, whatever the clock says.
     pub fn delete(&self, id: ManifestId, modified: Timestamp, now: Timestamp) {
         let later = modified.saturating_add(SignedDuration::from_nanos(1)).unwrap_or(now);
-        self.push(Entry { id, labels: None, modified: now.max(later), deleted: true, data: None });
+        self.push(Version { id, labels: None, modified: now.max(later), deleted: true, data: None });
     }
 
-    fn push(&self, entry: Entry) {
+    fn push(&self, version: Version) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         // A manifest that nobody has seen yet need not be written only to be deleted.
         let before = pending.len();
-        if entry.deleted {
-            pending.retain(|p| p.id != entry.id);
+        if version.deleted {
+            pending.retain(|p| p.id != version.id);
         }
         if pending.len() == before {
-            pending.push(entry);
+            pending.push(version);
         }
     }
 
@@ -70,9 +68,9 @@ impl ManifestSet {
         if self.contents.len() < COMPACT_FROM || !self.unreadable.is_empty() {
             return Ok(false);
         }
-        let entries: Vec<Entry> = self
+        let versions: Vec<Version> = self
             .iter()
-            .map(|m| Entry {
+            .map(|m| Version {
                 id: m.id,
                 labels: Some(m.labels.clone()),
                 modified: m.modified,
@@ -80,7 +78,7 @@ impl ManifestSet {
                 data: Some(m.data.clone()),
             })
             .collect();
-        write_content(contents, &entries)?;
+        write_content(contents, &versions)?;
         for old in &self.contents {
             contents.delete(old)?;
         }
@@ -88,16 +86,8 @@ impl ManifestSet {
     }
 }
 
-fn write_content(contents: &Writer, entries: &[Entry]) -> Result<(), ManifestError> {
-    let mut text = json::to_vec(&Document { entries: entries.to_vec() }).map_err(internal)?;
-    text.push(b'\n');
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(&text).map_err(internal)?;
-    let content = gzip.finish().map_err(internal)?;
+fn write_content(contents: &Writer, versions: &[Version]) -> Result<(), ManifestError> {
+    let content = document::encode(versions)?;
     contents.put(Prefix::MANIFEST, &content, Some(CompressionAlgorithm::ZstdFastest), &mut Scratch::default())?;
     Ok(())
-}
-
-fn internal(e: impl std::error::Error + Send + Sync + 'static) -> ManifestError {
-    ManifestError::Internal(Box::new(e))
 }

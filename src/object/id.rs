@@ -94,6 +94,7 @@ impl<'de> Deserialize<'de> for ObjectId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
@@ -127,5 +128,21 @@ mod tests {
         assert_eq!(listed.list(), Some(direct));
         assert_eq!(direct.list(), None);
         assert_eq!(ObjectId::listed_in(ObjectId { compressed: true, ..direct }), None);
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(prefix in "[g-z]?", hash in "([0-9a-f]{2}){1,32}", indirection: u8, compressed: bool) {
+            let content: ContentId = format!("{prefix}{hash}").parse().unwrap();
+            let id = ObjectId { content, indirection: if compressed { 0 } else { indirection }, compressed };
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            // As JSON too, and with the letter that means nothing.
+            let json = serde_json::to_string(&id).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ObjectId>(&json).unwrap(), id);
+            let letters = id.to_string().len() - content.to_string().len();
+            let mut text = id.to_string();
+            text.insert(letters, 'D');
+            prop_assert_eq!(text.parse(), Ok(id));
+        }
     }
 }

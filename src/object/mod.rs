@@ -12,20 +12,18 @@
 
 mod chunker;
 pub mod id;
+mod list;
 mod reader;
 mod writer;
 
 pub use chunker::Chunker;
 pub use id::ObjectId;
+pub use list::{ListEntry, encode_list, parse_list};
 pub use reader::{Object, Piece};
-use serde::{Deserialize, Serialize};
-pub use writer::{ListEntry, ObjectOptions, chunk_ids, put_bytes, put_chunk, put_list, put_stream};
+pub use writer::{ObjectOptions, chunk_ids, put_bytes, put_chunk, put_list, put_stream};
 
 use crate::content::ContentError;
 use crate::format::FormatError;
-
-/// What every list says it is; readers do not insist.
-const STREAM: &str = "kopia:indirect";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
@@ -38,26 +36,4 @@ pub enum ObjectError {
     /// Where the bytes of a new object come from.
     #[error("reading failed")]
     Input(#[source] std::io::Error),
-}
-
-/// A list of pieces as it is stored.
-#[derive(Serialize, Deserialize)]
-struct IndirectList {
-    #[serde(default)]
-    stream: String,
-    entries: Vec<IndirectEntry>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct IndirectEntry {
-    #[serde(default, rename = "s", skip_serializing_if = "is_zero")]
-    start: u64,
-    #[serde(default, rename = "l", skip_serializing_if = "is_zero")]
-    length: u64,
-    #[serde(rename = "o")]
-    object: ObjectId,
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }

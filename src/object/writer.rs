@@ -7,11 +7,10 @@
 
 use std::io::Read;
 
-use super::{Chunker, IndirectEntry, IndirectList, ObjectError, ObjectId, STREAM};
+use super::{Chunker, ListEntry, ObjectError, ObjectId, encode_list};
 use crate::content::id::{ContentId, Prefix};
 use crate::content::{Scratch, Writer};
 use crate::format::{CompressionAlgorithm, SplitterAlgorithm};
-use crate::json;
 
 /// How an object is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +20,6 @@ pub struct ObjectOptions {
     /// Of lists of pieces.
     pub metadata_compression: Option<CompressionAlgorithm>,
     pub splitter: SplitterAlgorithm,
-}
-
-/// A piece of an object, in the order of the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListEntry {
-    /// Bytes.
-    pub length: u64,
-    pub object: ObjectId,
 }
 
 /// The ids that chunks are stored under, found quicker for [`Writer::hash_lanes`] of them at once than one by one. None
@@ -77,15 +68,7 @@ pub fn put_list(
     if let [only] = pieces {
         return Ok(only.object);
     }
-    let mut start = 0;
-    let entries = pieces.iter().map(|piece| {
-        let entry = IndirectEntry { start, length: piece.length, object: piece.object };
-        start += piece.length;
-        entry
-    });
-    let list = IndirectList { stream: STREAM.to_owned(), entries: entries.collect() };
-    let mut text = json::to_vec(&list).map_err(|e| ObjectError::Input(e.into()))?;
-    text.push(b'\n');
+    let text = encode_list(pieces).map_err(|e| ObjectError::Input(e.into()))?;
     let options = ObjectOptions {
         prefix: if options.prefix.is_none() { Prefix::INDIRECT } else { options.prefix },
         compression: options.metadata_compression,

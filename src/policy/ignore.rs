@@ -59,11 +59,12 @@ impl Pattern {
             Some(text) if !ends_in_escape(text) => (true, text),
             _ => (false, text),
         };
-        let mut tokens = vec![Token::Character('/')];
+        let characters: Vec<char> = text.strip_prefix('/').unwrap_or(text).chars().collect();
+        let mut tokens = Vec::with_capacity(characters.len() + 2);
+        tokens.push(Token::Character('/'));
         if !text.contains('/') {
             tokens.push(Token::AnyDirectories);
         }
-        let characters: Vec<char> = text.strip_prefix('/').unwrap_or(text).chars().collect();
         parse_tokens(&characters, &mut tokens)?;
         let mut suffix: Vec<char> = tokens.iter().rev().map_while(Token::plain).collect();
         suffix.reverse();

@@ -164,9 +164,10 @@ impl Entry {
         let mut fields = Fields { out, separator: b'{' };
         if !self.name.as_bytes().is_empty() {
             fields.key("name");
+            // A name that is text stands for itself, even when it was read from where raw names are.
             match self.rare.as_ref().and_then(|rare| rare.stored_name.as_ref()) {
-                Some(stored) => write_lossy_string(stored.as_bytes(), fields.out),
-                None => write_lossy_string(self.name.as_bytes(), fields.out),
+                Some(stored) if !self.name.is_utf8() => write_lossy_string(stored.as_bytes(), fields.out),
+                _ => write_lossy_string(self.name.as_bytes(), fields.out),
             }
         }
         if !self.kind.letter().is_empty() {

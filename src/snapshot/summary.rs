@@ -10,7 +10,7 @@ use crate::json::write_lossy_string;
 /// Failed entries that are listed one by one.
 const LISTED_ERRORS: usize = 10;
 
-/// Totals of a directory and everything below.
+/// Totals of a directory and everything below. None goes beyond 2^64 - 1, whatever a damaged directory says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -117,11 +117,11 @@ impl Summary {
             sum.max_time = sum.max_time.max(entry.mtime);
             match (entry.kind, &entry.summary) {
                 (Kind::Directory, Some(below)) => sum.add(below),
-                (Kind::Directory, None) => sum.dirs += 1,
-                (Kind::Symlink, _) => sum.symlinks += 1,
+                (Kind::Directory, None) => sum.dirs = sum.dirs.saturating_add(1),
+                (Kind::Symlink, _) => sum.symlinks = sum.symlinks.saturating_add(1),
                 _ => {
-                    sum.files += 1;
-                    sum.size += entry.size;
+                    sum.files = sum.files.saturating_add(1);
+                    sum.size = sum.size.saturating_add(entry.size);
                 }
             }
         }
@@ -130,13 +130,13 @@ impl Summary {
     }
 
     fn add(&mut self, below: &Self) {
-        self.size += below.size;
-        self.files += below.files;
-        self.symlinks += below.symlinks;
-        self.dirs += below.dirs;
+        self.size = self.size.saturating_add(below.size);
+        self.files = self.files.saturating_add(below.files);
+        self.symlinks = self.symlinks.saturating_add(below.symlinks);
+        self.dirs = self.dirs.saturating_add(below.dirs);
         self.max_time = self.max_time.max(below.max_time);
-        self.num_failed += below.num_failed;
-        self.num_ignored_errors += below.num_ignored_errors;
+        self.num_failed = self.num_failed.saturating_add(below.num_failed);
+        self.num_ignored_errors = self.num_ignored_errors.saturating_add(below.num_ignored_errors);
         self.errors.extend(below.errors.iter().cloned());
         self.incomplete = self.incomplete.or(below.incomplete);
     }
@@ -145,9 +145,9 @@ impl Summary {
     pub fn fail(&mut self, failed: impl IntoIterator<Item = (FailedEntry, bool)>) {
         for (entry, ignored) in failed {
             if ignored {
-                self.num_ignored_errors += 1;
+                self.num_ignored_errors = self.num_ignored_errors.saturating_add(1);
             } else {
-                self.num_failed += 1;
+                self.num_failed = self.num_failed.saturating_add(1);
             }
             self.errors.push(entry);
         }

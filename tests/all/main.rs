@@ -9,6 +9,7 @@ mod fixture;
 mod fixtures;
 mod layering;
 mod manifests;
+mod properties;
 mod restores;
 mod snapshots;
 mod support;

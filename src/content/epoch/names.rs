@@ -34,8 +34,10 @@ pub fn watermark(name: &str) -> Option<u64> {
     name.strip_prefix(WATERMARK)?.parse().ok()
 }
 
+/// An epoch is at most 2^63 - 1, so that there always is one after it.
 fn number(part: &str) -> Option<u64> {
-    part.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+    let number: i64 = part.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()?;
+    u64::try_from(number).ok()
 }
 
 /// The first set among blobs of one compaction, in the order of their listing, that has as many blobs as its names

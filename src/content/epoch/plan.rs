@@ -82,31 +82,26 @@ impl Epochs {
 
     /// Whether every writer has left the epoch.
     fn is_settled(&self, epoch: u64) -> bool {
-        epoch.checked_add(2).is_some_and(|later| later <= self.write_epoch)
+        epoch + 2 <= self.write_epoch
     }
 
-    /// The index blobs that together hold every entry.
+    /// The index blobs that together hold every entry. Ranges count even where markers of their epochs are lost.
     pub fn active(&self) -> Vec<&BlobMetadata> {
-        self.active_between(0, self.write_epoch.saturating_add(1))
+        let ranges = self.chain.iter().flat_map(|range| &range.blobs);
+        ranges.chain(self.after_chain_until(self.write_epoch + 1)).collect()
     }
 
-    /// The same for some epochs, both ends included; `first` is 0 or follows the chain's end.
-    fn active_between(&self, first: u64, last: u64) -> Vec<&BlobMetadata> {
-        let mut active = Vec::new();
-        let mut start = first;
-        for range in self.chain.iter().filter(|range| range.first >= first && range.last <= last) {
-            active.extend(&range.blobs);
-            start = range.last + 1;
+    /// The index blobs that count of the epochs that no range covers, up to one.
+    fn after_chain_until(&self, last: u64) -> impl Iterator<Item = &BlobMetadata> {
+        let first = self.after_chain();
+        // The end of an empty span must not lie before its beginning.
+        let span = first..first.max(last + 1);
+        let compacted = self.singles.range(span.clone()).filter(|(e, _)| self.is_settled(**e));
+        let mut rest: BTreeMap<u64, &Vec<BlobMetadata>> = compacted.map(|(e, blobs)| (*e, blobs)).collect();
+        for (epoch, blobs) in self.uncompacted.range(span) {
+            rest.entry(*epoch).or_insert(blobs);
         }
-        if start <= last {
-            let compacted = self.singles.range(start..=last).filter(|(e, _)| self.is_settled(**e));
-            let mut rest: BTreeMap<u64, &Vec<BlobMetadata>> = compacted.map(|(e, blobs)| (*e, blobs)).collect();
-            for (epoch, blobs) in self.uncompacted.range(start..=last) {
-                rest.entry(*epoch).or_insert(blobs);
-            }
-            active.extend(rest.values().copied().flatten());
-        }
-        active
+        rest.into_values().flatten()
     }
 
     /// The index blobs that count in the place of one that does not any more; none when it never did.
@@ -163,19 +158,19 @@ impl Epochs {
         if last.checked_sub(first)? < parameters.full_checkpoint_frequency {
             return None;
         }
-        let inputs: Vec<_> = self.active_between(first, last).into_iter().cloned().collect();
+        let inputs: Vec<_> = self.after_chain_until(last).cloned().collect();
         (!inputs.is_empty()).then(|| Compaction { prefix: format!("{}{first}_{last}_", names::RANGE), inputs })
     }
 
     /// Blobs that nobody needs any more, neither now nor with a view that is somewhat old.
     pub fn superseded(&self, parameters: &EpochParameters) -> Vec<BlobId> {
-        let recent = self.write_epoch.saturating_sub(1)..=self.write_epoch.saturating_add(1);
+        let recent = self.write_epoch.saturating_sub(1)..=self.write_epoch + 1;
         let newest = self.uncompacted.range(recent).flat_map(|(_, blobs)| blobs).map(|blob| blob.timestamp).max();
         let Some(cutoff) = newest.and_then(|t| t.checked_sub(parameters.cleanup_safety_margin).ok()) else {
             return Vec::new();
         };
         let old = |blobs: &[BlobMetadata]| blobs.iter().all(|blob| blob.timestamp < cutoff);
-        let markers = self.markers.iter().filter(|(e, _)| e.saturating_add(1) < self.write_epoch).map(|(_, blob)| blob);
+        let markers = self.markers.iter().filter(|(e, _)| e + 1 < self.write_epoch).map(|(_, blob)| blob);
         let watermarks = self.watermarks.iter().filter(|(t, blob)| *t != self.watermark && blob.timestamp < cutoff);
         let replaced = self.singles.iter().filter(|(e, set)| self.is_settled(**e) && old(set));
         let replaced = replaced.filter_map(|(e, _)| self.uncompacted.get(e)).flatten();
@@ -201,7 +196,7 @@ fn longest_chain(ranges: &[Range]) -> Vec<Range> {
     ordered.sort_by_key(|range| (range.first, range.last));
     for range in ordered {
         let Some((count, _)) = best.get(&range.first).copied() else { continue };
-        let end = range.last.saturating_add(1);
+        let end = range.last + 1;
         let shorter = best.get(&end).is_none_or(|(known, _)| count + 1 < *known);
         if shorter {
             best.insert(end, (count + 1, Some(range)));
@@ -337,36 +332,140 @@ mod tests {
         }
     }
 
-    proptest! {
-        /// Compacting, in whatever way the plan allows, never hides an epoch: what is active covers each one that
-        /// has blobs, by itself or by a set that was made of it.
-        #[test]
-        fn compaction_hides_nothing(write_epoch in 0..12_u64, steps in 0..12_usize, range: bool) {
-            let mut listing: Vec<_> = (0..=write_epoch).map(|e| blob(&format!("xn{e}_a{e:x}-s1-c1"), 100, 1000)).collect();
-            listing.extend((1..=write_epoch).map(|e| blob(&format!("xe{e}"), 12, 1000)));
-            let parameters = EpochParameters { full_checkpoint_frequency: 3, ..EpochParameters::default() };
-            let mut covers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            let reached = |epochs: &Epochs, covers: &BTreeMap<String, Vec<String>>| {
-                let mut reached: Vec<String> = Vec::new();
-                let mut todo = ids(epochs.active());
-                while let Some(id) = todo.pop() {
-                    match covers.get(&id) {
-                        Some(inputs) => todo.extend(inputs.iter().cloned()),
-                        None => reached.push(id),
-                    }
+    /// Names of all kinds in a few epochs, sets of two among them.
+    fn universe() -> Vec<String> {
+        let mut names = Vec::new();
+        for epoch in 0..6 {
+            names.push(format!("xe{epoch}"));
+            names.extend(["a-s1-c1", "b-s2-c1"].map(|rest| format!("xn{epoch}_{rest}")));
+            names.extend(["a-s1-c2", "b-s1-c2", "c-s2-c1"].map(|rest| format!("xs{epoch}_{rest}")));
+            for last in epoch + 1..6 {
+                names.extend(["a-s1-c2", "b-s1-c2", "c-s2-c1"].map(|rest| format!("xr{epoch}_{last}_{rest}")));
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// The blobs that begin with `prefix`, as a compaction's, as far as they are complete: by the format's words.
+    fn complete(names: &[String], prefix: &str) -> Option<Vec<String>> {
+        let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in names.iter().filter(|name| name.starts_with(prefix)) {
+            let parts: Vec<&str> = name.split('-').collect();
+            let set = sets.entry(parts[1].to_owned()).or_default();
+            set.push(name.clone());
+            if format!("c{}", set.len()) == parts[2] {
+                return Some(set.clone());
+            }
+        }
+        None
+    }
+
+    /// The sets of blobs that may be active: one for each chain of ranges that is as good as any.
+    fn active_by_definition(names: &[String]) -> Vec<Vec<String>> {
+        let newest: u64 = (0..6).rev().find(|epoch| names.contains(&format!("xe{epoch}"))).unwrap_or(0);
+        let mut chains: Vec<(u64, Vec<Vec<String>>)> = vec![(0, Vec::new())];
+        let mut known = 0;
+        while let Some((next, chain)) = chains.get(known).cloned() {
+            known += 1;
+            for last in next..6 {
+                if let Some(set) = complete(names, &format!("xr{next}_{last}_")) {
+                    chains.push((last + 1, [chain.clone(), vec![set]].concat()));
                 }
-                sorted(reached)
+            }
+        }
+        let furthest = chains.iter().map(|(next, _)| *next).max().unwrap();
+        chains.retain(|(next, _)| *next == furthest);
+        let fewest = chains.iter().map(|(_, chain)| chain.len()).min().unwrap();
+        let best = chains.into_iter().filter(|(_, chain)| chain.len() == fewest);
+        best.map(|(next, chain)| {
+            let mut active = chain.concat();
+            for epoch in next..=newest + 1 {
+                let single = complete(names, &format!("xs{epoch}_")).filter(|_| epoch + 2 <= newest);
+                let uncompacted = || names.iter().filter(|name| name.starts_with(&format!("xn{epoch}_"))).cloned();
+                active.extend(single.unwrap_or_else(|| uncompacted().collect()));
+            }
+            sorted(active)
+        })
+        .collect()
+    }
+
+    /// What somebody does to the epochs of a repository.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Write,
+        Advance,
+        CompactSingle,
+        CompactRange,
+        CleanUp,
+    }
+
+    /// Every index blob that the active ones are, or were made of.
+    fn reached(epochs: &Epochs, made_of: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+        let mut reached = Vec::new();
+        let mut rest = ids(epochs.active());
+        while let Some(id) = rest.pop() {
+            match made_of.get(&id) {
+                Some(inputs) => rest.extend(inputs.iter().cloned()),
+                None => reached.push(id),
+            }
+        }
+        sorted(reached)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn what_is_active_is_as_defined(names in prop::sample::subsequence(universe(), 0..=universe().len())) {
+            let listing: Vec<_> = names.iter().map(|name| blob(name, 100, 1000)).collect();
+            let active = ids(Epochs::new(&listing).active());
+            let allowed = active_by_definition(&names);
+            prop_assert!(allowed.contains(&active), "{active:?} is none of {allowed:?}");
+        }
+
+        /// Whatever is written, compacted and cleaned up, in whatever order: everything written is there, once.
+        #[test]
+        fn maintenance_loses_nothing(steps in prop::collection::vec(prop::sample::select(vec![
+            Step::Write, Step::Write, Step::Advance, Step::Advance, Step::CompactSingle, Step::CompactRange,
+            Step::CleanUp,
+        ]), 0..60)) {
+            let parameters = EpochParameters {
+                full_checkpoint_frequency: 2,
+                cleanup_safety_margin: SignedDuration::from_secs(3),
+                ..EpochParameters::default()
             };
-            for step in 0..steps {
-                listing.sort_by(|a, b| a.id.cmp(&b.id));
+            let mut listing: Vec<BlobMetadata> = Vec::new();
+            let mut made_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            let mut written = Vec::new();
+            for (step, now) in steps.into_iter().zip(1..) {
                 let epochs = Epochs::new(&listing);
-                let everything: Vec<_> = (0..=write_epoch).map(|e| format!("xn{e}_a{e:x}-s1-c1")).collect();
-                prop_assert_eq!(reached(&epochs, &covers), sorted(everything));
-                let plan = if range { epochs.range_checkpoint(&parameters) } else { None };
-                let Some(plan) = plan.or_else(|| epochs.single_compaction()) else { break };
-                let id = format!("{}{step:x}-s{step:x}-c1", plan.prefix);
-                covers.insert(id.clone(), ids(&plan.inputs));
-                listing.push(blob(&id, 100, 1000));
+                let compaction = match step {
+                    Step::Write => {
+                        let id = format!("xn{}_{now:x}-s{now}-c1", epochs.write_epoch);
+                        written.push(id.clone());
+                        listing.push(blob(&id, 100, now));
+                        None
+                    }
+                    Step::Advance => {
+                        listing.push(blob(&format!("xe{}", epochs.write_epoch + 1), 1, now));
+                        None
+                    }
+                    Step::CompactSingle => epochs.single_compaction(),
+                    Step::CompactRange => epochs.range_checkpoint(&parameters),
+                    Step::CleanUp => {
+                        let superseded = epochs.superseded(&parameters);
+                        listing.retain(|blob| !superseded.contains(&blob.id));
+                        None
+                    }
+                };
+                if let Some(compaction) = compaction {
+                    let id = format!("{}{now:x}-s{now}-c1", compaction.prefix);
+                    made_of.insert(id.clone(), ids(&compaction.inputs));
+                    listing.push(blob(&id, 100, now));
+                }
+                listing.sort_by(|a, b| a.id.cmp(&b.id));
+                prop_assert_eq!(reached(&Epochs::new(&listing), &made_of), sorted(written.clone()), "{:?}", step);
             }
         }
     }

@@ -126,3 +126,6 @@ impl Iterator for Merged<'_> {
         best.map(Ok).or_else(|| unusable.map(Err))
     }
 }
+
+#[cfg(test)]
+mod tests;

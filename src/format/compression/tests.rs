@@ -232,6 +232,31 @@ fn zstd_windows_are_not_allocated() {
     assert_eq!(decompress(&stored, None, Length::AtMost(100)), Ok(b"abc".to_vec()));
 }
 
+/// An index entry may be wrong about a length, and what it says is not to be taken out of a small machine at once.
+#[test]
+fn memory_is_asked_for_as_the_data_comes() {
+    assert_eq!(Length::Exact(1000).capacity_for(b"any"), 1000);
+    assert!(Length::Exact(usize::MAX).capacity_for(&[0; 100]) <= 16 << 20);
+    assert_eq!(Length::Exact(1 << 30).capacity_for(&vec![0; 8 << 20]), 32 << 20);
+    for algorithm in CompressionAlgorithm::ALL {
+        let mut stored = Vec::new();
+        assert!(Compressor::new().compress(algorithm, &testdata::lines(5000), &mut stored).unwrap());
+        assert!(decompress(&stored, Some(algorithm), Length::Exact(usize::MAX)).is_err(), "{algorithm}");
+        assert_eq!(
+            decompress(&stored, Some(algorithm), Length::AtMost(usize::MAX)),
+            Ok(testdata::lines(5000)),
+            "{algorithm}"
+        );
+    }
+    // Longer than what is asked for at first.
+    let long = testdata::zeros(20 << 20);
+    for algorithm in [CompressionAlgorithm::Zstd, CompressionAlgorithm::Gzip, CompressionAlgorithm::S2Default] {
+        let mut stored = Vec::new();
+        assert!(Compressor::new().compress(algorithm, &long, &mut stored).unwrap());
+        assert!(decompress(&stored, Some(algorithm), Length::Exact(long.len())).as_ref() == Ok(&long), "{algorithm}");
+    }
+}
+
 /// Readers of kopia take windows of at most 8 MiB from a stream of known size without question.
 #[test]
 fn zstd_frames_ask_for_modest_windows() {

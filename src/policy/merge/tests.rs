@@ -103,7 +103,77 @@ fn newest_of_several_policies_of_one_target_comes_first() {
     assert_eq!(effective_policy(&target("u@h:/a"), &stored).policy.retention.keep_latest, Some(2));
 }
 
+/// The members of an object on the way down to a value; null where one is missing.
+fn value_at<'a>(document: &'a Value, path: &[String]) -> &'a Value {
+    path.iter().fold(document, |value, key| &value[key])
+}
+
+/// The paths of everything that has a definition.
+fn defined_paths(definition: &Value, above: &[String], paths: &mut Vec<Vec<String>>) {
+    for (key, value) in definition.as_object().unwrap() {
+        let path = [above, std::slice::from_ref(key)].concat();
+        if value.get("userName").is_some() { paths.push(path) } else { defined_paths(value, &path, paths) }
+    }
+}
+
+/// What a field is in force and where it was defined, by the words of the format (page 22 §2.1), from documents that
+/// leave out what is unset.
+fn expected_of(path: &[String], given: &[(SourceInfo, Value)]) -> (Value, SourceInfo) {
+    let name = path.last().unwrap().as_str();
+    let global = (SourceInfo::global(), serde_json::to_value(Policy::default_global()).unwrap());
+    let all: Vec<&(SourceInfo, Value)> = given.iter().chain([&global]).collect();
+    let stop = match name {
+        "timeOfDay" => "noParentTimeOfDay",
+        "onlyCompress" => "noParentOnlyCompress",
+        "neverCompress" => "noParentNeverCompress",
+        "beforeFolder" | "afterFolder" => {
+            let (target, own) = &given[0];
+            let value = value_at(own, path).clone();
+            let target = if value.is_null() { SourceInfo::global() } else { target.clone() };
+            return (value, target);
+        }
+        _ => {
+            let first = all.iter().find(|(_, policy)| !value_at(policy, path).is_null());
+            let unset = (Value::Null, SourceInfo::global());
+            return first.map_or(unset, |(target, policy)| (value_at(policy, path).clone(), target.clone()));
+        }
+    };
+    let (mut items, mut definition, mut stopped) = (Vec::new(), SourceInfo::global(), false);
+    for (target, policy) in all {
+        let own = value_at(policy, path).as_array().cloned().unwrap_or_default();
+        if !own.is_empty() && (!stopped || name == "timeOfDay") {
+            definition = target.clone();
+        }
+        if !stopped {
+            items.extend(own);
+        }
+        let flag = [&path[..path.len() - 1], &[stop.to_owned()]].concat();
+        stopped |= value_at(policy, &flag) == true;
+    }
+    items.sort_by_key(|item| (item["hour"].as_i64(), item["min"].as_i64(), item.as_str().map(str::to_owned)));
+    items.dedup();
+    (if items.is_empty() { Value::Null } else { items.into() }, definition)
+}
+
 proptest! {
+    #[test]
+    fn every_field_comes_from_where_it_says(policies in proptest::collection::vec(arbitrary_policy(), 1..5)) {
+        let policies = numbered(policies);
+        let merged = merge_all(&policies);
+        let effective = serde_json::to_value(&merged.policy).unwrap();
+        let definition = serde_json::to_value(&merged.definition).unwrap();
+        let given: Vec<_> =
+            policies.iter().map(|(target, policy)| (target.clone(), serde_json::to_value(policy).unwrap())).collect();
+        let mut paths = Vec::new();
+        defined_paths(&definition, &[], &mut paths);
+        prop_assert!(paths.len() > 40);
+        for path in paths {
+            let (value, target) = expected_of(&path, &given);
+            prop_assert_eq!(value_at(&effective, &path), &value, "{:?}", path);
+            prop_assert_eq!(value_at(&definition, &path), &serde_json::to_value(target).unwrap(), "{:?}", path);
+        }
+    }
+
     #[test]
     fn merging_in_pairs_from_either_end_is_the_same(a in arbitrary_policy(), b in arbitrary_policy(), c in arbitrary_policy()) {
         let inherit = |first: &Policy, then: &Policy| {

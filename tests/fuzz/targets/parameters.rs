@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../parsers.rs"]
+mod parsers;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| parsers::parameters(input));

@@ -14,6 +14,8 @@
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+#[cfg(any(test, feature = "testing"))]
+pub mod forgetful;
 pub mod fs;
 #[cfg(any(test, feature = "testing"))]
 pub mod mem;

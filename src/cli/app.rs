@@ -271,6 +271,9 @@ fn hint(e: &anyhow::Error) -> Option<&'static str> {
                     Some("Check the location, or make one with: larder repository create")
                 }
                 RepositoryError::NotEmpty { has_repository: false, .. } => Some("Choose an empty location."),
+                RepositoryError::HalfCreated { .. } => {
+                    Some("If nobody else is creating it, delete the blob kopia.blobcfg and try again.")
+                }
                 RepositoryError::Format(e) => format_hint(e),
                 _ => None,
             };

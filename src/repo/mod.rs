@@ -82,6 +82,8 @@ pub enum RepositoryError {
     NotFound { location: String },
     #[error("found existing data in storage location {location}{}", leftover(*.has_repository))]
     NotEmpty { location: String, has_repository: bool },
+    #[error("creating a repository in {location} was interrupted, or is under way")]
+    HalfCreated { location: String },
     #[error("the repository was replaced by another one")]
     Replaced,
     #[error(transparent)]

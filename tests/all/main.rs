@@ -5,8 +5,10 @@
 
 mod cli;
 mod contents;
+mod crash;
 mod fixture;
 mod fixtures;
+mod interrupted;
 mod layering;
 mod manifests;
 mod restores;

@@ -167,6 +167,14 @@ impl Default for Sandbox {
     }
 }
 
+/// How often to repeat what happens by chance: `LARDER_ROUNDS`, which `make soak` raises.
+pub fn rounds(usually: usize) -> usize {
+    match std::env::var("LARDER_ROUNDS") {
+        Ok(rounds) => rounds.parse().unwrap_or_else(|_| panic!("LARDER_ROUNDS={rounds} is not a number")),
+        Err(_) => usually,
+    }
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -12,6 +12,8 @@ use larder::repo::{Credential, Identity, OpenOptions, Repository, RepositoryErro
 
 use crate::interrupted::{Operation, Stage, create_options, password};
 
+/// Bytes: small, so that a snapshot has many packs.
+const PACK_SIZE: u32 = 60_000;
 /// More calls than any of the operations has.
 const ENDLESS: u64 = 2000;
 
@@ -35,7 +37,7 @@ async fn count(storage: &MemoryStorage, prefix: &str) -> usize {
 
 async fn stop_everywhere(operation: Operation) -> Stopped {
     let prepared = memory();
-    let stage = Stage::prepare(&(Arc::clone(&prepared) as Arc<dyn Storage>)).await;
+    let stage = Stage::prepare(&(Arc::clone(&prepared) as Arc<dyn Storage>), PACK_SIZE).await;
     let mut checkpoints = 0;
     for calls in 0..ENDLESS {
         let mut through = true;
@@ -87,7 +89,7 @@ async fn a_policy_that_stops_anywhere_is_the_old_or_the_new() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_that_come_back_do_no_harm() {
     let prepared = memory();
-    let stage = Stage::prepare(&(Arc::clone(&prepared) as Arc<dyn Storage>)).await;
+    let stage = Stage::prepare(&(Arc::clone(&prepared) as Arc<dyn Storage>), PACK_SIZE).await;
     for operation in Operation::ALL {
         for calls in (0..ENDLESS).step_by(3) {
             let left = Arc::new(prepared.duplicate());
@@ -107,7 +109,7 @@ async fn deletions_that_come_back_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creation_that_stops_anywhere_has_made_a_repository_or_can_be_done_again() {
-    let options = create_options();
+    let options = create_options(PACK_SIZE);
     for calls in 0..ENDLESS {
         let mut through = true;
         for last in [Action::Fail, Action::FailAfter] {

@@ -31,8 +31,6 @@ use tempfile::TempDir;
 
 /// Contents with manifests from which on a session begins with compacting them.
 const COMPACT_FROM: usize = 16;
-/// Bytes: small, so that a snapshot has many packs.
-const PACK_SIZE: u32 = 60_000;
 const STREAM: &str = "/streams/dump";
 pub(crate) const PASSWORD: &str = "interrupted";
 
@@ -88,10 +86,11 @@ impl Read for Slow {
     }
 }
 
-pub(crate) fn create_options() -> CreateOptions {
+/// `pack_size` in bytes; a small one makes many packs of a small snapshot.
+pub(crate) fn create_options(pack_size: u32) -> CreateOptions {
     let parameters = Parameters {
         splitter: "DYNAMIC-128K-BUZHASH".parse().unwrap(),
-        max_pack_size: PACK_SIZE,
+        max_pack_size: pack_size,
         ..Parameters::new(FormatVersion::LATEST).unwrap()
     };
     CreateOptions { parameters, key_derivation: KeyDerivation::default(), retention: None }
@@ -107,8 +106,8 @@ fn stream_data() -> Vec<u8> {
 
 impl Stage {
     /// Prepares an empty storage.
-    pub(crate) async fn prepare(storage: &Arc<dyn Storage>) -> Self {
-        let key = create(storage, &password(), &create_options()).await.unwrap();
+    pub(crate) async fn prepare(storage: &Arc<dyn Storage>, pack_size: u32) -> Self {
+        let key = create(storage, &password(), &create_options(pack_size)).await.unwrap();
         let sources = TempDir::new().unwrap();
         let nobody = ("00".repeat(16).parse::<ManifestId>().unwrap(), Tree::new());
         let started = Timestamp::now() - SignedDuration::from_hours(30 * 24);

@@ -3,6 +3,8 @@
 //! The checker and the fixtures lie in the directory that `LARDER_FORMAT` names. Without them these tests fail: a
 //! test that silently does nothing proves nothing.
 
+pub mod power;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};

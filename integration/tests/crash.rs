@@ -25,7 +25,8 @@ fn open(path: &Path) -> Arc<dyn Storage> {
 
 /// A crash may leave temporary files, and markers of sessions, which vouch for their packs.
 fn assert_only_leftovers(warnings: &str) {
-    let allowed = |line: &str| ["warning storage.temp ", "warning session.leftover "].iter().any(|w| line.starts_with(w));
+    let allowed =
+        |line: &str| ["warning storage.temp ", "warning session.leftover "].iter().any(|w| line.starts_with(w));
     let others: Vec<&str> = warnings.lines().filter(|line| !allowed(line)).collect();
     assert!(others.is_empty(), "{others:#?}");
 }
@@ -36,8 +37,7 @@ fn what_a_stop_leaves_on_disk_passes_the_checker() {
         let directory = TempDir::new().unwrap();
         let prepared = directory.path().join("prepared");
         let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let storage: Arc<dyn Storage> =
-            Arc::new(FilesystemStorage::create(&FilesystemConfig::new(&prepared)).unwrap());
+        let storage: Arc<dyn Storage> = Arc::new(FilesystemStorage::create(&FilesystemConfig::new(&prepared)).unwrap());
         let stage = runtime().block_on(Stage::prepare(&storage, SMALLEST_PACK_SIZE));
         for calls in (number as u64..).step_by(rounds_apart()) {
             let left = directory.path().join("left");

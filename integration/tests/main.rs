@@ -12,3 +12,4 @@ mod fixtures;
 mod interrupted;
 mod large;
 mod pairs;
+mod power;

@@ -55,6 +55,8 @@ pub enum Action {
     CutList(usize),
     /// Answers that the blob does not exist.
     Lose,
+    /// Answers that the medium has lost the blob's bytes.
+    Rot,
 }
 
 type Script = Box<dyn Fn(&Call) -> Action + Send + Sync>;
@@ -119,8 +121,9 @@ impl Faulty {
                 work.await
             }
             Action::Hang => std::future::pending().await,
-            Action::Lose => Err(match BlobId::new(name) {
-                Ok(id) => BlobError::NotFound { id },
+            Action::Lose | Action::Rot => Err(match BlobId::new(name) {
+                Ok(id) if action == Action::Lose => BlobError::NotFound { id },
+                Ok(id) => BlobError::Damaged { id, source: "injected fault".into() },
                 Err(_) => injected(&call),
             }),
         }
@@ -143,7 +146,7 @@ impl Storage for Faulty {
         let lost = futures::stream::once(std::future::ready(Err(injected(&call))));
         match action {
             Action::Pass => whole,
-            Action::Fail | Action::Lose => lost.boxed(),
+            Action::Fail | Action::Lose | Action::Rot => lost.boxed(),
             Action::FailAfter => whole.chain(lost).boxed(),
             Action::HalfList(n) => whole.take(n).boxed(),
             Action::CutList(n) => whole.take(n).chain(lost).boxed(),
@@ -222,6 +225,8 @@ mod tests {
         assert!(list_all(&cut, "").await.is_err());
         let lossy = Faulty::new(inner.clone(), |_| Action::Lose);
         assert!(lossy.stat(&b).await.unwrap_err().is_not_found());
+        let rotten = Faulty::new(inner.clone(), |_| Action::Rot);
+        assert!(matches!(rotten.get(&b, BlobRange::All).await, Err(BlobError::Damaged { .. })));
         let late = Faulty::new(inner.clone(), |_| Action::FailAfter);
         assert!(late.delete(&b).await.is_err());
         assert!(inner.stat(&b).await.unwrap_err().is_not_found());

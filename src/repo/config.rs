@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::Identity;
 use crate::blob::registry::StorageConfig;
+use crate::durable::{create_directories, sync_directory};
 use crate::format::SecretBytes;
 
 /// Name of the file, unless another is asked for.
@@ -192,7 +193,7 @@ pub fn load_password(config_path: &Path) -> Result<Option<SecretBytes>, ConfigEr
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     let lost = |source| ConfigError::File { what: "cannot write", path: path.to_owned(), source };
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(lost)?;
+    create_directories(directory, 0o700).map_err(lost)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|e| lost(io::Error::other(e)))?;
     let temporary = beside(path, &format!("{}.tmp", hex::encode(random)));
@@ -201,7 +202,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        fs::File::open(directory)?.sync_all()
+        sync_directory(directory)
     };
     write().map_err(|e| {
         // The first error is the one to tell.

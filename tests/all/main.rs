@@ -6,6 +6,7 @@
 mod cli;
 mod contents;
 mod crash;
+mod damage;
 mod fixture;
 mod fixtures;
 mod interrupted;

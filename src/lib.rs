@@ -12,7 +12,7 @@
 //! content (index, epoch)             deduplicated, packed, encrypted pieces, and the indexes that find them
 //! format                             repository format, keys, hashing, encryption, compression, splitter
 //! blob                               named bytes in a storage, and the storages
-//! ──────────────                     leaves: clock, bytes, cpu, and the crates larder-cache and larder-mount
+//! ──────────────                     leaves: clock, bytes, durable, and the crates larder-cache and larder-mount
 //! ```
 //!
 //! Inside one line nothing imports its neighbour, except `snapshot` → `policy`.
@@ -21,6 +21,7 @@ pub mod blob;
 pub mod bytes;
 pub mod clock;
 pub mod content;
+pub mod durable;
 pub mod error;
 pub mod format;
 pub mod json;

@@ -3,6 +3,8 @@
 //! The checker and the fixtures lie in the directory that `LARDER_FORMAT` names. Without them these tests fail: a
 //! test that silently does nothing proves nothing.
 
+pub mod power;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
@@ -164,6 +166,14 @@ fn anonymous(status: &str) -> u64 {
 impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// How often to repeat what happens by chance: `LARDER_ROUNDS`, which `make soak` raises.
+pub fn rounds(usually: usize) -> usize {
+    match std::env::var("LARDER_ROUNDS") {
+        Ok(rounds) => rounds.parse().unwrap_or_else(|_| panic!("LARDER_ROUNDS={rounds} is not a number")),
+        Err(_) => usually,
     }
 }
 

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod concurrency;
+mod crash;
 mod fidelity;
 #[path = "../../tests/all/fixture.rs"]
 mod fixture;
 mod fixtures;
+#[path = "../../tests/all/interrupted.rs"]
+mod interrupted;
 mod large;
 mod pairs;
+mod power;

@@ -4,9 +4,10 @@
 //! can stop the world after the k-th call, lose answers of calls that took effect, hang, or leave blobs out of a
 //! listing.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,6 +55,8 @@ pub enum Action {
     CutList(usize),
     /// Answers that the blob does not exist.
     Lose,
+    /// Answers that the medium has lost the blob's bytes.
+    Rot,
 }
 
 type Script = Box<dyn Fn(&Call) -> Action + Send + Sync>;
@@ -75,18 +78,24 @@ impl Faulty {
         Self { inner, script: Box::new(script), calls: AtomicU64::new(0) }
     }
 
-    /// The first `calls` calls pass, every later one fails: what a crash of the process looks like from outside.
-    pub fn stop_after(inner: Arc<dyn Storage>, calls: u64) -> Self {
-        Self::new(inner, move |call| if call.number < calls { Action::Pass } else { Action::Fail })
+    /// The first `calls` calls pass, the next one meets `last`, and every later one fails: what a crash of the process
+    /// looks like from outside. `last` is [`Action::Fail`] or [`Action::FailAfter`], as the crash came before or after
+    /// that call took effect.
+    pub fn stop_after(inner: Arc<dyn Storage>, calls: u64, last: Action) -> Self {
+        Self::new(inner, move |call| match call.number.cmp(&calls) {
+            Ordering::Less => Action::Pass,
+            Ordering::Equal => last.clone(),
+            Ordering::Greater => Action::Fail,
+        })
     }
 
     /// Calls so far.
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::SeqCst)
+        self.calls.load(atomic::Ordering::SeqCst)
     }
 
     fn decide(&self, operation: Operation, name: &str) -> (Call, Action) {
-        let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        let number = self.calls.fetch_add(1, atomic::Ordering::SeqCst);
         let call = Call { operation, name: name.to_owned(), number };
         let action = (self.script)(&call);
         (call, action)
@@ -112,8 +121,9 @@ impl Faulty {
                 work.await
             }
             Action::Hang => std::future::pending().await,
-            Action::Lose => Err(match BlobId::new(name) {
-                Ok(id) => BlobError::NotFound { id },
+            Action::Lose | Action::Rot => Err(match BlobId::new(name) {
+                Ok(id) if action == Action::Lose => BlobError::NotFound { id },
+                Ok(id) => BlobError::Damaged { id, source: "injected fault".into() },
                 Err(_) => injected(&call),
             }),
         }
@@ -140,7 +150,7 @@ impl Storage for Faulty {
         let lost = futures::stream::once(std::future::ready(Err(injected(&call))));
         match action {
             Action::Pass => whole,
-            Action::Fail | Action::Lose => lost.boxed(),
+            Action::Fail | Action::Lose | Action::Rot => lost.boxed(),
             Action::FailAfter => whole.chain(lost).boxed(),
             Action::HalfList(n) => whole.take(n).boxed(),
             Action::CutList(n) => whole.take(n).chain(lost).boxed(),
@@ -202,11 +212,16 @@ mod tests {
     async fn does_what_the_script_says() {
         let inner = memory();
         let b = BlobId::new("b").unwrap();
-        let stopped = Faulty::stop_after(inner.clone(), 1);
+        let stopped = Faulty::stop_after(inner.clone(), 1, Action::Fail);
         assert!(stopped.get(&b, BlobRange::All).await.is_ok());
         assert!(matches!(stopped.delete(&b).await, Err(BlobError::Other { .. })));
         assert_eq!(stopped.calls(), 2);
         assert!(inner.stat(&b).await.is_ok());
+        let a = BlobId::new("a").unwrap();
+        let stopped = Faulty::stop_after(inner.clone(), 0, Action::FailAfter);
+        assert!(stopped.delete(&a).await.is_err() && stopped.delete(&b).await.is_err());
+        assert!(inner.stat(&a).await.unwrap_err().is_not_found() && inner.stat(&b).await.is_ok());
+        inner.replace(&a, "a");
 
         let half = Faulty::new(inner.clone(), |_| Action::HalfList(2));
         assert_eq!(list_all(&half, "").await.unwrap().len(), 2);
@@ -214,6 +229,8 @@ mod tests {
         assert!(list_all(&cut, "").await.is_err());
         let lossy = Faulty::new(inner.clone(), |_| Action::Lose);
         assert!(lossy.stat(&b).await.unwrap_err().is_not_found());
+        let rotten = Faulty::new(inner.clone(), |_| Action::Rot);
+        assert!(matches!(rotten.get(&b, BlobRange::All).await, Err(BlobError::Damaged { .. })));
         let late = Faulty::new(inner.clone(), |_| Action::FailAfter);
         assert!(late.delete(&b).await.is_err());
         assert!(inner.stat(&b).await.unwrap_err().is_not_found());

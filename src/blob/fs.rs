@@ -17,11 +17,13 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use rustix::fs::RenameFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::sharding::{SHARDS_FILE, SUFFIX, Sharding};
 use super::{BlobError, BlobId, BlobMetadata, BlobRange, Capacity, PutOptions, Storage};
 use crate::bytes::{Bytes, Payload};
+use crate::durable::{create_directories, sync_directory};
 
 /// `storage.config` of type `filesystem` in kopia's client configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,11 +90,7 @@ impl FilesystemStorage {
 
     /// Opens a directory for a new repository, and makes it when it is not there.
     pub fn create(config: &FilesystemConfig) -> Result<Self, BlobError> {
-        let mode = config.dir_mode.unwrap_or(0o700);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(mode)
-            .create(&config.path)
+        create_directories(&config.path, config.dir_mode.unwrap_or(0o700))
             .map_err(|e| failed(format!("creating directory {}", config.path.display()), e))?;
         Self::with_default_shards(config, SHARDS_OF_NEW)
     }
@@ -404,16 +402,12 @@ fn write_parts(mut file: &File, parts: &[Bytes]) -> io::Result<()> {
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system knows the flag; a second name for the file fails just as surely.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+        Err(Errno::INVAL | Errno::NOSYS) => {
             fs::hard_link(from, to)?;
             fs::remove_file(from)
         }
         other => Ok(other?),
     }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn random_suffix() -> io::Result<String> {
@@ -429,6 +423,11 @@ fn modified(metadata: &fs::Metadata) -> Timestamp {
 }
 
 fn blob_failed(doing: &str, id: &BlobId, e: io::Error) -> BlobError {
+    // A bad sector, a checksum of the file system that does not match, or its own structures gone.
+    let damage = [Errno::IO, Errno::BADMSG, Errno::UCLEAN].map(Errno::raw_os_error);
+    if doing == "reading" && e.raw_os_error().is_some_and(|code| damage.contains(&code)) {
+        return BlobError::Damaged { id: id.clone(), source: e.into() };
+    }
     match e.kind() {
         ErrorKind::NotFound if doing != "writing" => BlobError::NotFound { id: id.clone() },
         ErrorKind::AlreadyExists => BlobError::AlreadyExists { id: id.clone() },

@@ -34,6 +34,11 @@ impl MemoryStorage {
         self.blobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Another storage with the blobs that this one has now.
+    pub fn duplicate(&self) -> Self {
+        Self { clock: Arc::clone(&self.clock), blobs: Mutex::new(self.blobs().clone()) }
+    }
+
     /// Puts damaged or foreign bytes under a name, whatever lies there.
     pub fn replace(&self, id: &BlobId, bytes: impl Into<Bytes>) {
         let blob = Blob { bytes: bytes.into(), timestamp: self.clock.now(), locked_until: None };

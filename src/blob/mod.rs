@@ -14,6 +14,8 @@
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+#[cfg(any(test, feature = "testing"))]
+pub mod forgetful;
 pub mod fs;
 #[cfg(any(test, feature = "testing"))]
 pub mod mem;
@@ -200,6 +202,9 @@ pub enum BlobError {
     AlreadyExists { id: BlobId },
     #[error("blob {id} has only {length} bytes, but bytes {offset}..{} were asked for", offset + wanted)]
     InvalidRange { id: BlobId, offset: u64, wanted: u64, length: u64 },
+    /// The medium has lost its bytes, or a part of them; other blobs may well be in order.
+    #[error("blob {id} is damaged: it cannot be read from its medium")]
+    Damaged { id: BlobId, source: Source },
     #[error("{what}: permission denied")]
     Denied { what: String, source: Source },
     #[error("{what}: the repository is connected read-only")]

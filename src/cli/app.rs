@@ -205,6 +205,13 @@ impl App {
             );
             self.set_degraded();
         }
+        if let Err(e) = repository.blob_config() {
+            tracing::error!(
+                "{e}. Everything can be read, but nothing written, as it says for how long new blobs are to be locked. \
+                 Put it back from a copy of the storage; if blobs were never locked in this repository, delete it."
+            );
+            self.set_degraded();
+        }
     }
 
     /// An entry of an index that cannot be used is told, and the command goes on without it.
@@ -219,6 +226,12 @@ impl App {
         for unreadable in &manifests.unreadable {
             tracing::error!("manifests in content {} cannot be read: {}", unreadable.content, unreadable.why);
             self.set_degraded();
+        }
+        if !manifests.unreadable.is_empty() {
+            tracing::error!(
+                "Snapshots and policies are missing here. Put the damaged blob back from a copy of the storage if there \
+                 is one."
+            );
         }
         Ok(manifests)
     }
@@ -299,6 +312,10 @@ fn hint(e: &anyhow::Error) -> Option<&'static str> {
                     Some("Check the location, or make one with: larder repository create")
                 }
                 RepositoryError::NotEmpty { has_repository: false, .. } => Some("Choose an empty location."),
+                RepositoryError::NoFormat { .. } => Some(NO_FORMAT_HINT),
+                RepositoryError::HalfCreated { .. } => {
+                    Some("If nobody else is creating it, delete the blob kopia.blobcfg and try again.")
+                }
                 RepositoryError::Format(e) => format_hint(e),
                 _ => None,
             };
@@ -311,9 +328,13 @@ fn hint(e: &anyhow::Error) -> Option<&'static str> {
             return format_hint(e);
         }
         if let Some(ContentError::Corrupt { .. } | ContentError::NotFound { .. }) = cause.downcast_ref() {
-            return Some("Run larder snapshot verify to see which files of which snapshots are affected.");
+            return Some(
+                "Put the damaged blob back from a copy of the storage if there is one. larder snapshot verify tells which \
+                 files of which snapshots are affected, larder restore --ignore-errors restores all others.",
+            );
         }
         match cause.downcast_ref::<BlobError>()? {
+            BlobError::Damaged { .. } => Some("Put the blob back from a copy of the storage if there is one."),
             BlobError::NoSpace { .. } => Some("Free some space in the storage and try again; nothing was lost."),
             BlobError::Denied { .. } => Some("Check the permissions of the storage."),
             BlobError::Unavailable { .. } => Some("Try again later."),
@@ -322,11 +343,18 @@ fn hint(e: &anyhow::Error) -> Option<&'static str> {
     })
 }
 
+/// The keys to everything are in it.
+const NO_FORMAT_HINT: &str = "Nothing can be read without the blob kopia.repository: put it back from a copy of the \
+                              storage. A copy from any time will do, with the password of that time. Where the password \
+                              never could be changed (format version 1), each pack has a copy of it at its beginning.";
+
 fn format_hint(e: &FormatError) -> Option<&'static str> {
     match e {
-        FormatError::WrongPassword => {
-            Some("Check KOPIA_PASSWORD; if it was remembered, connect again with the right one.")
-        }
+        FormatError::WrongPassword => Some(
+            "Check KOPIA_PASSWORD; if it was remembered, connect again with the right one. If it is right for certain, \
+                 the blob kopia.repository is damaged: put it back from a copy of the storage.",
+        ),
+        FormatError::Corrupt { what: "kopia.repository", .. } => Some(NO_FORMAT_HINT),
         FormatError::Unknown { .. } | FormatError::RequiredFeature(_) => {
             Some("The repository was made by a newer program; a newer larder may be able to read it.")
         }

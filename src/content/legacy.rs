@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::index::set::DamagedIndex;
-use super::{ContentError, sealed};
+use super::{ContentError, load, sealed};
 use crate::blob::{BlobError, BlobMetadata, BlobRange, Storage, list_all};
 use crate::format::Crypto;
 
@@ -65,11 +65,10 @@ pub(super) async fn list(storage: &dyn Storage, crypto: &Crypto) -> Result<Listi
     let present: HashMap<&str, &BlobMetadata> = blobs.iter().map(|blob| (blob.id.as_str(), blob)).collect();
     for log in logs {
         let stored = match storage.get(&log.id, BlobRange::All).await {
-            Ok(stored) => stored,
             Err(e) if e.is_not_found() => continue,
-            Err(e) => return Err(e.into()),
+            other => other.map_err(load::damaged),
         };
-        let parsed = sealed::open(crypto, &log.id, &stored).and_then(|json| {
+        let parsed = stored.and_then(|stored| sealed::open(crypto, &log.id, &stored)).and_then(|json| {
             serde_json::from_slice::<CompactionLog>(&json)
                 .map_err(|e| ContentError::CorruptBlob { id: log.id.clone(), why: e.to_string() })
         });

@@ -20,7 +20,7 @@ use super::epoch::plan::Epochs;
 use super::index::set::{DamagedIndex, IndexSet, Layer};
 use super::index::{Index, IndexData, IndexError, runs};
 use super::{ContentError, legacy, sealed};
-use crate::blob::{BlobId, BlobMetadata, BlobRange, Storage, list_all};
+use crate::blob::{BlobError, BlobId, BlobMetadata, BlobRange, Storage, list_all};
 use crate::format::{Crypto, EpochParameters};
 
 /// Index blobs fetched at once.
@@ -174,7 +174,7 @@ impl Loader {
         match &self.shelf {
             Some(shelf) if blob.length > LARGE_BLOB => check(self.fetch_to_file(blob, shelf).await?, &blob.id),
             _ => {
-                let stored = self.storage.get(&blob.id, BlobRange::All).await?;
+                let stored = self.storage.get(&blob.id, BlobRange::All).await.map_err(damaged)?;
                 layer(&blob.id, sealed::open(&self.crypto, &blob.id, &stored)?)
             }
         }
@@ -187,7 +187,7 @@ impl Loader {
         let mut offset = 0;
         while offset < blob.length {
             let part = BlobRange::Part { offset, length: PIECE.min(blob.length - offset) };
-            let piece = self.storage.get(&blob.id, part).await?;
+            let piece = self.storage.get(&blob.id, part).await.map_err(damaged)?;
             draft.write(offset as usize, &piece);
             offset += piece.len().max(1) as u64;
         }
@@ -204,6 +204,15 @@ pub(super) fn layer(blob: &BlobId, plaintext: Vec<u8>) -> Result<Layer, ContentE
 
 fn check(layer: Layer, blob: &BlobId) -> Result<Layer, ContentError> {
     layer.index.check().map(|()| layer).map_err(|e| corrupt(blob, &e))
+}
+
+/// A blob whose medium fails is like one that does not decrypt; it may also have become shorter than it was listed.
+pub(super) fn damaged(e: BlobError) -> ContentError {
+    match e {
+        BlobError::Damaged { id, source } => ContentError::CorruptBlob { id, why: source.to_string() },
+        BlobError::InvalidRange { ref id, .. } => ContentError::CorruptBlob { id: id.clone(), why: e.to_string() },
+        other => other.into(),
+    }
 }
 
 pub(super) fn corrupt(blob: &BlobId, why: &IndexError) -> ContentError {

@@ -175,8 +175,8 @@ impl Reader {
                     Ok(bytes.slice(start..start + e.packed_length as usize))
                 })
                 .collect(),
-            // One by one, so that a pack cut short spoils only what it lacks.
-            Err(BlobError::InvalidRange { .. }) => {
+            // One by one, so that a pack cut short, or a bad sector, spoils only what lies there.
+            Err(BlobError::InvalidRange { .. } | BlobError::Damaged { .. }) => {
                 futures::stream::iter(wanted()).then(|entry| self.fetch_one(entry)).collect().await
             }
             Err(e) => {
@@ -215,6 +215,7 @@ fn lost(entry: &IndexEntry, e: &Arc<BlobError>) -> ContentError {
     let why = match **e {
         BlobError::NotFound { .. } => "the pack does not exist",
         BlobError::InvalidRange { .. } => "the pack is cut off",
+        BlobError::Damaged { .. } => "the pack is damaged: its medium cannot be read at this place",
         _ => return ContentError::Fetch { id: entry.id, source: Arc::clone(e) },
     };
     ContentError::Corrupt { id: entry.id, pack: entry.pack.clone(), why: why.to_owned() }

@@ -79,6 +79,11 @@ impl ManifestSet {
         self.manifests.get(&id)
     }
 
+    /// The contents they were read from.
+    pub fn contents(&self) -> &[ContentId] {
+        &self.contents
+    }
+
     /// All manifests, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Manifest> {
         self.manifests.values()

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::Identity;
 use crate::blob::registry::StorageConfig;
+use crate::durable::{create_directories, sync_directory};
 
 /// Name of the file, unless another is asked for.
 pub const DEFAULT_FILE: &str = "repository.config";
@@ -164,7 +165,7 @@ pub(super) fn beside(config_path: &Path, suffix: &str) -> PathBuf {
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     let lost = |source| ConfigError::File { what: "cannot write", path: path.to_owned(), source };
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(lost)?;
+    create_directories(directory, 0o700).map_err(lost)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|e| lost(io::Error::other(e)))?;
     let temporary = beside(path, &format!("{}.tmp", hex::encode(random)));
@@ -173,7 +174,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        fs::File::open(directory)?.sync_all()
+        sync_directory(directory)
     };
     write().map_err(|e| {
         // The first error is the one to tell.

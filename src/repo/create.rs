@@ -18,8 +18,12 @@ pub struct CreateOptions {
 /// Bytes of the unique id.
 const UNIQUE_ID: usize = 32;
 
-/// Writes the format of a new repository into an empty storage: the blob configuration first, so that a repository is
-/// there only when all of it is. Gives the key that the password derives to.
+/// Writes the format of a new repository into an empty storage. Gives the key that the password derives to.
+///
+/// A crash between the two blobs must leave a repository that is all that was asked for, or none. Without the format
+/// block there is none, so with a retention the blob configuration is written first, as kopia does; if it is left
+/// alone, it has to be deleted before another try. A configuration that says nothing is the same as a missing one, so
+/// it is written last, and nothing has to be cleaned up.
 pub async fn create(
     storage: &Arc<dyn Storage>,
     password: &SecretBytes,
@@ -37,7 +41,11 @@ pub async fn create(
     let block = FormatBlock::seal(&options.parameters, unique_id, derivation, &key)?;
     let blob_config = block.seal_blob_config(&BlobConfig { retention: options.retention }, &key)?;
     let put_options = PutOptions { no_overwrite: true, retention: options.retention };
-    for (name, bytes) in [(BLOB_CONFIG_BLOB, blob_config), (FORMAT_BLOB, block.to_blob()?)] {
+    let mut blobs = [(BLOB_CONFIG_BLOB, blob_config), (FORMAT_BLOB, block.to_blob()?)];
+    if options.retention.is_none() {
+        blobs.reverse();
+    }
+    for (name, bytes) in blobs {
         match storage.put(&blob_id(name)?, bytes.into(), put_options).await {
             // Somebody else creates one at this very moment.
             Err(BlobError::AlreadyExists { .. }) => {
@@ -50,10 +58,15 @@ pub async fn create(
 }
 
 async fn refuse_existing(storage: &dyn Storage) -> Result<(), RepositoryError> {
-    use futures::TryStreamExt;
-    if storage.list("").try_next().await?.is_none() {
-        return Ok(());
+    use futures::{StreamExt, TryStreamExt};
+    let location = storage.location();
+    let first: Vec<_> = storage.list("").take(2).try_collect().await?;
+    match first.as_slice() {
+        [] => Ok(()),
+        [alone] if alone.id.as_str() == BLOB_CONFIG_BLOB => Err(RepositoryError::HalfCreated { location }),
+        _ => {
+            let has_repository = storage.stat(&blob_id(FORMAT_BLOB)?).await.is_ok();
+            Err(RepositoryError::NotEmpty { location, has_repository })
+        }
     }
-    let has_repository = storage.stat(&blob_id(FORMAT_BLOB)?).await.is_ok();
-    Err(RepositoryError::NotEmpty { location: storage.location(), has_repository })
 }

@@ -71,7 +71,8 @@ struct Inner {
     format_blob: Bytes,
     key: FormatKey,
     parameters: Arc<Parameters>,
-    blob_config: BlobConfig,
+    /// Or what is wrong with it.
+    blob_config: Result<BlobConfig, String>,
     contents: Arc<Reader>,
     options: OpenOptions,
     format_checked: Mutex<Timestamp>,
@@ -83,6 +84,12 @@ pub enum RepositoryError {
     NotFound { location: String },
     #[error("found existing data in storage location {location}{}", leftover(*.has_repository))]
     NotEmpty { location: String, has_repository: bool },
+    #[error("kopia.repository is missing in {location}, though there are other blobs")]
+    NoFormat { location: String },
+    #[error("blob kopia.blobcfg is damaged: {0}")]
+    DamagedBlobConfig(String),
+    #[error("creating a repository in {location} was interrupted, or is under way")]
+    HalfCreated { location: String },
     #[error("the repository was replaced by another one")]
     Replaced,
     #[error(transparent)]
@@ -109,7 +116,7 @@ impl Repository {
         options: OpenOptions,
     ) -> Result<Self, RepositoryError> {
         let format_blob = match storage.get(&blob_id(FORMAT_BLOB)?, BlobRange::All).await {
-            Err(e) if e.is_not_found() => return Err(RepositoryError::NotFound { location: storage.location() }),
+            Err(e) if e.is_not_found() => return Err(no_format(&*storage).await?),
             other => other?,
         };
         let block = FormatBlock::parse(&format_blob)?;
@@ -124,8 +131,13 @@ impl Repository {
             tracing::warn!("the repository uses feature {:?}, which is not known", feature.feature);
         }
         let blob_config = match storage.get(&blob_id(BLOB_CONFIG_BLOB)?, BlobRange::All).await {
-            Err(e) if e.is_not_found() => BlobConfig::default(),
-            other => block.open_blob_config(&other?, &key)?,
+            Err(e) if e.is_not_found() => Ok(BlobConfig::default()),
+            Err(e @ BlobError::Damaged { .. }) => Err(crate::error::chain(&e)),
+            other => match block.open_blob_config(&other?, &key) {
+                Ok(config) => Ok(config),
+                Err(e @ FormatError::Unknown { .. }) => return Err(e.into()),
+                Err(e) => Err(e.to_string()),
+            },
         };
         let crypto = Arc::new(Crypto::new(&parameters)?);
         let shelf = options.cache_directory.as_ref().and_then(|directory| open_shelf(&directory.join("index")));
@@ -151,8 +163,9 @@ impl Repository {
         &self.0.parameters
     }
 
-    pub fn blob_config(&self) -> BlobConfig {
-        self.0.blob_config
+    /// For how long new blobs are to be locked. Where that cannot be read, nothing must be written.
+    pub fn blob_config(&self) -> Result<BlobConfig, RepositoryError> {
+        self.0.blob_config.clone().map_err(RepositoryError::DamagedBlobConfig)
     }
 
     /// The salt that no other repository has.
@@ -213,6 +226,14 @@ impl Repository {
         *self.0.format_checked.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Ok(())
     }
+}
+
+/// What it means that there is no format block.
+async fn no_format(storage: &dyn Storage) -> Result<RepositoryError, RepositoryError> {
+    use futures::TryStreamExt;
+    let location = storage.location();
+    let others = storage.list("").try_any(|blob| std::future::ready(blob.id.as_str() != BLOB_CONFIG_BLOB)).await?;
+    Ok(if others { RepositoryError::NoFormat { location } } else { RepositoryError::NotFound { location } })
 }
 
 fn blob_id(name: &str) -> Result<BlobId, RepositoryError> {

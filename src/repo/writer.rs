@@ -27,7 +27,7 @@ impl Writer {
         let options = WriterOptions {
             parameters: Arc::clone(&inner.parameters),
             pack_head,
-            retention: inner.blob_config.retention,
+            retention: repository.blob_config()?.retention,
             username: inner.options.identity.username.clone(),
             hostname: inner.options.identity.hostname.clone(),
         };

@@ -17,8 +17,9 @@ use crate::repo::Writer;
 
 /// How often to save the work so far, unless asked for more often (format page 21 §7).
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(45 * 60);
-/// How often to look whether an index is due.
+/// How often to look whether an index or a checkpoint is due.
 const TICK: Duration = Duration::from_secs(1);
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug)]
 pub struct CreateOptions {
@@ -83,7 +84,7 @@ pub async fn create(
     let mut checkpoints = Checkpoints { writer, source, start, saved: Vec::new() };
     let checkpointer = Arc::new(upload.checkpointer());
     let mut next_checkpoint = Instant::now() + options.checkpoint_interval;
-    let mut ticks = interval(TICK);
+    let mut ticks = interval(TICK.min(options.checkpoint_interval).max(SHORTEST_TICK));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut finish = std::pin::pin!(upload.finish());
     let uploaded = loop {

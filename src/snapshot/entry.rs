@@ -150,7 +150,15 @@ pub struct Entry {
     pub rare: Option<Box<Rare>>,
 }
 
+/// What the names of files begin with that a checkpoint has only a part of (format page 21 §7).
+pub const PARTIAL_PREFIX: &str = ".checkpointed.";
+
 impl Entry {
+    /// Whether the object may hold less than the entry's size: the part of a file that a checkpoint has.
+    pub fn is_partial(&self) -> bool {
+        self.kind == Kind::File && self.name.as_bytes().starts_with(PARTIAL_PREFIX.as_bytes())
+    }
+
     pub fn link(&self) -> Option<&str> {
         self.rare.as_ref()?.link.as_deref()
     }

@@ -5,8 +5,11 @@
 
 mod cli;
 mod contents;
+mod crash;
+mod damage;
 mod fixture;
 mod fixtures;
+mod interrupted;
 mod layering;
 mod manifests;
 mod properties;

@@ -9,7 +9,7 @@ use larder::blob::mem::MemoryStorage;
 use larder::clock::{Clock, SystemClock};
 use larder::format::{FormatKey, FormatVersion, KeyDerivation, Parameters, SecretBytes};
 use larder::policy::{Policy, SourceInfo};
-use larder::repo::{CreateOptions, Credential, Identity, OpenOptions, Repository, create};
+use larder::repo::{CreateOptions, Credential, Identity, OpenOptions, Repository, RepositoryError, create};
 use larder::snapshot::create::{CreateOptions as SnapshotOptions, create as snapshot};
 use larder::snapshot::entry::Entry;
 use larder::snapshot::manifest::{Snapshot, find};
@@ -47,12 +47,16 @@ impl TestRepository {
 
     /// Opens it through another storage that leads to the same blobs.
     pub(crate) async fn open_through(&self, storage: Arc<dyn Storage>) -> Repository {
+        self.try_open_through(storage).await.unwrap()
+    }
+
+    pub(crate) async fn try_open_through(&self, storage: Arc<dyn Storage>) -> Result<Repository, RepositoryError> {
         let options = OpenOptions {
             identity: Identity { username: "user".into(), hostname: "host".into() },
             cache_directory: None,
             clock: Arc::clone(&self.clock),
         };
-        Repository::open(storage, &Credential::Key(self.key.clone()), options).await.unwrap()
+        Repository::open(storage, &Credential::Key(self.key.clone()), options).await
     }
 
     /// All snapshots there are, oldest first.

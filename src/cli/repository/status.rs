@@ -159,7 +159,12 @@ impl<'a> Status<'a> {
                 enable_password_change: parameters.enable_password_change,
             },
             object_format: ObjectFormat { splitter: parameters.splitter.name() },
-            blob_retention: repository.blob_config().retention.map(BlobRetention::from).unwrap_or_default(),
+            blob_retention: repository
+                .blob_config()
+                .unwrap_or_default()
+                .retention
+                .map(BlobRetention::from)
+                .unwrap_or_default(),
         })
     }
 }
@@ -229,7 +234,8 @@ fn print(
     } else {
         row(out, "Epoch Manager", "disabled")?;
     }
-    if let Some(retention) = repository.blob_config().retention {
+    // Where it is damaged, that was told already.
+    if let Some(retention) = repository.blob_config().unwrap_or_default().retention {
         out.line("")?;
         row(out, "Blob retention mode", retention.mode.name())?;
         row(out, "Blob retention period", format!(" {}", duration(retention.period)))?;

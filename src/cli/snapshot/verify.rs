@@ -118,6 +118,12 @@ pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
             tracing::error!("Affected: {} ({count} of its files and directories)", root.name);
         }
     }
+    if !problems.is_empty() {
+        tracing::error!(
+            "Put the blobs that are named back from a copy of the storage if there is one. All else can be restored, with \
+             larder restore --ignore-errors."
+        );
+    }
     let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     tracing::info!(
         "Finished processing {} objects ({}). Read {} files ({}).",

@@ -39,8 +39,8 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
-        // An object of several contents has tasks of its own.
-        if entry.kind == Kind::File && entry.object.list().is_some() {
+        // An object of several contents has tasks of its own, and so has one whose length is not known.
+        if entry.kind == Kind::File && (entry.object.list().is_some() || entry.is_partial()) {
             let place = Arc::clone(self.place);
             place.expect_one();
             rayon::spawn(move || {

@@ -17,7 +17,7 @@ use crate::object::{
     Chunker, ListEntry, ObjectError, ObjectId, ObjectOptions, chunk_ids, put_bytes, put_chunk, put_list, put_stream,
 };
 use crate::policy::Policy;
-use crate::snapshot::entry::{Entry, Kind, Name, Rare, Xattrs};
+use crate::snapshot::entry::{Entry, Kind, Name, PARTIAL_PREFIX, Rare, Xattrs};
 use crate::snapshot::local::{LocalDirectory, Metadata, RangeReader};
 
 /// Files above this size, in bytes, have a task of their own.
@@ -464,8 +464,10 @@ impl LargeFile {
         // A name that no file has, so that nobody takes it for the whole one.
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| ObjectError::Input(std::io::Error::other(e)))?;
-        let name = [b".checkpointed.", self.name.as_bytes(), b".", uuid(random).as_bytes()].concat();
-        Ok(Some(entry(Name::from(name), &self.metadata, object, self.metadata.size, Xattrs::new())))
+        let name = [PARTIAL_PREFIX.as_bytes(), self.name.as_bytes(), b".", uuid(random).as_bytes()].concat();
+        // Of a stream, or a file that grows, there may be more already than it was said to have.
+        let size = self.metadata.size.max(pieces.iter().map(|piece| piece.length).sum());
+        Ok(Some(entry(Name::from(name), &self.metadata, object, size, Xattrs::new())))
     }
 }
 

@@ -42,6 +42,10 @@ impl Storage for Forgetful {
         self.inner.location()
     }
 
+    fn parallel_puts(&self) -> usize {
+        1
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         self.inner.list(prefix)
     }

@@ -65,3 +65,46 @@ fn undecryptable(id: &BlobId) -> ContentError {
 fn damaged(id: &BlobId, why: &str) -> ContentError {
     ContentError::CorruptBlob { id: id.clone(), why: why.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::{FormatVersion, Parameters};
+
+    fn crypto() -> Crypto {
+        Crypto::new(&Parameters::new(FormatVersion::LATEST).unwrap()).unwrap()
+    }
+
+    proptest! {
+        /// What was sealed opens under its name, and nothing else does, whatever the bytes and the name.
+        #[test]
+        fn only_what_was_sealed_opens(
+            plaintext in prop::collection::vec(any::<u8>(), 0..300),
+            suffix in prop::option::of("[a-z0-9-]{1,20}"),
+            at in any::<prop::sample::Index>(),
+            flip in 1..=255_u8,
+            cut in any::<prop::sample::Index>(),
+            other_name in "[!-.0-~]{1,80}",
+        ) {
+            let crypto = crypto();
+            let (id, stored) = seal(&crypto, "xn0_", suffix.as_deref(), &plaintext).unwrap();
+            prop_assert_eq!(&open(&crypto, &id, &stored).unwrap(), &plaintext);
+            let mut place = stored.clone();
+            let range = open_in_place(&crypto, &id, &mut place).unwrap();
+            prop_assert_eq!(&place[range], &plaintext);
+
+            let mut damaged = stored.clone();
+            damaged[at.index(stored.len())] ^= flip;
+            let cut = stored[..cut.index(stored.len())].to_vec();
+            let longer = [&stored[..], &[flip]].concat();
+            for mut wrong in [damaged, cut, longer] {
+                prop_assert!(open(&crypto, &id, &wrong).is_err());
+                prop_assert!(open_in_place(&crypto, &id, &mut wrong).is_err());
+            }
+            let other = BlobId::new(&other_name).unwrap();
+            prop_assert!(open(&crypto, &other, &stored).is_err());
+        }
+    }
+}

@@ -13,36 +13,39 @@ thread_local! {
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-fn count(bytes: isize) {
-    let now = NOW.get() + bytes;
-    NOW.set(now);
-    PEAK.set(PEAK.get().max(now));
+fn taken(bytes: usize) {
+    NOW.set(NOW.get() + bytes.cast_signed());
+    PEAK.set(PEAK.get().max(NOW.get()));
+}
+
+fn given_back(bytes: usize) {
+    NOW.set(NOW.get() - bytes.cast_signed());
 }
 
 // SAFETY: everything is the system allocator's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        taken(layout.size());
         // SAFETY: as for the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        taken(layout.size());
         // SAFETY: as for the caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
+        given_back(layout.size());
         // SAFETY: as for the caller.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // Old and new may be there at once.
-        count(new_size as isize);
-        count(-(layout.size() as isize));
+        taken(new_size);
+        given_back(layout.size());
         // SAFETY: as for the caller.
         unsafe { System.realloc(pointer, layout, new_size) }
     }

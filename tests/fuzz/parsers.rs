@@ -248,8 +248,11 @@ pub(crate) fn ids(text: &[u8]) {
 pub(crate) fn targets(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     if let Ok(target) = SourceInfo::parse(text, "host", "user", "/directory") {
-        let parents = target.parents();
-        assert!(!parents.contains(&target) && parents.len() <= text.len() + "/directory".len() + 3);
+        // They are as many as the path has parts, each as long as it is: not of the longest text that there may be.
+        if text.len() < 500 {
+            let parents = target.parents();
+            assert!(!parents.contains(&target) && parents.len() <= text.len() + "/directory".len() + 3);
+        }
         if let Ok(labels) = target.policy_labels() {
             assert_eq!(SourceInfo::from_policy_labels(&labels).unwrap(), target);
         }

@@ -22,6 +22,8 @@ pub mod pack;
 mod reader;
 mod sealed;
 pub mod session;
+#[cfg(test)]
+mod vectors;
 mod writer;
 
 use std::sync::Arc;

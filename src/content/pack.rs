@@ -23,7 +23,7 @@ const PREAMBLE: usize = 32;
 const ALIGNMENT: usize = 4096;
 /// After a local index.
 const RANDOM_TAIL: usize = 32;
-const POSTAMBLE_VERSION: u64 = 1;
+pub(super) const POSTAMBLE_VERSION: u64 = 1;
 /// Stored contents up to this size are copied together, larger ones stay pieces of their own.
 const COPIED_UP_TO: usize = 64 << 10;
 
@@ -127,7 +127,7 @@ pub struct Postamble {
 
 impl Postamble {
     /// With the length byte at its end.
-    fn encode(&self) -> Result<Vec<u8>, ContentError> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, ContentError> {
         let mut out = Vec::with_capacity(64);
         put_varint(POSTAMBLE_VERSION, &mut out);
         put_varint(self.iv.len() as u64, &mut out);

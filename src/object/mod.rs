@@ -61,3 +61,19 @@ struct IndirectEntry {
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lists that kopia wrote: one of a file in chunks, one of a file in parts whose last part is empty.
+    #[test]
+    fn lists_are_written_as_kopia_writes_them() {
+        for name in ["indirect-object.json", "indirect-concatenated.json"] {
+            let path = format!("{}/tests/data/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let list: IndirectList = serde_json::from_str(&text).unwrap();
+            assert_eq!(crate::json::to_string(&list).unwrap() + "\n", text, "{name}");
+        }
+    }
+}

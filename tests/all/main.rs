@@ -9,6 +9,8 @@ mod fixture;
 mod fixtures;
 mod layering;
 mod manifests;
+mod objects;
 mod restores;
 mod snapshots;
 mod support;
+mod upgrades;

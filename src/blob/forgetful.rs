@@ -43,7 +43,7 @@ impl Storage for Forgetful {
     }
 
     fn parallel_puts(&self) -> usize {
-        1
+        self.inner.parallel_puts()
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {

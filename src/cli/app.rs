@@ -359,6 +359,7 @@ fn format_hint(e: &FormatError) -> Option<&'static str> {
             Some("The repository was made by a newer program; a newer larder may be able to read it.")
         }
         FormatError::ErrorCorrection { .. } => Some("Use kopia for this repository."),
+        FormatError::Corrupt { .. } => Some("Restore this blob from a copy of the storage, if there is one."),
         _ => None,
     }
 }

@@ -162,6 +162,7 @@ mod tests {
             let id: ContentId = text(v, "text").parse().unwrap();
             assert_eq!(id.to_string(), text(v, "canonical"));
             assert_eq!(hex::encode(id.hash()), text(v, "hash_hex"));
+            assert_eq!(id.to_string(), text(v, "prefix") + &text(v, "hash_hex"));
             let mut key = Vec::new();
             id.write_key(&mut key);
             assert_eq!((hex::encode(&key), key.len()), (text(v, "index_key_hex"), id.key_length()));

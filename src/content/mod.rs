@@ -23,6 +23,8 @@ mod reader;
 mod sealed;
 pub mod session;
 mod slots;
+#[cfg(test)]
+mod vectors;
 mod writer;
 
 use std::sync::Arc;

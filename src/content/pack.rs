@@ -24,7 +24,7 @@ const PREAMBLE: usize = 32;
 const ALIGNMENT: usize = 4096;
 /// After a local index.
 const RANDOM_TAIL: usize = 32;
-const POSTAMBLE_VERSION: u64 = 1;
+pub(super) const POSTAMBLE_VERSION: u64 = 1;
 /// Stored contents up to this size are copied together, larger ones stay pieces of their own.
 const COPIED_UP_TO: usize = 64 << 10;
 

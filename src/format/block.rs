@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::blobcfg::BlobConfig;
+use super::blobcfg::{BLOB as BLOB_CONFIG, BlobConfig};
 use super::encryption::{open_block, seal_block};
 use super::keys::{FormatKey, KeyDerivation, SecretBytes, block_aad, block_key};
 use super::{FormatError, Parameters, base64_bytes};
@@ -104,7 +104,15 @@ impl FormatBlock {
 
     /// Opens `kopia.blobcfg`.
     pub fn open_blob_config(&self, blob: &[u8], key: &FormatKey) -> Result<BlobConfig, FormatError> {
-        BlobConfig::parse(open(key, &self.unique_id, blob)?.as_bytes())
+        match open(key, &self.unique_id, blob) {
+            Ok(json) => BlobConfig::parse(json.as_bytes()),
+            // The key did open kopia.repository, so this is not about the password.
+            Err(_) => Err(FormatError::corrupt(
+                BLOB_CONFIG,
+                "it does not open with the key of kopia.repository: it is damaged, belongs to another repository, or a \
+                 change of the password was interrupted",
+            )),
+        }
     }
 
     /// The bytes of `kopia.blobcfg`.
@@ -121,4 +129,74 @@ fn seal(key: &FormatKey, unique_id: &[u8], plaintext: &SecretBytes) -> Vec<u8> {
 fn open(key: &FormatKey, unique_id: &[u8], stored: &[u8]) -> Result<SecretBytes, FormatError> {
     let aad = block_aad(key, unique_id);
     Ok(SecretBytes::new(open_block(&block_key(key, unique_id), aad.as_bytes(), stored)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::super::encryption::seal_block_with_nonce;
+    use super::super::testdata::vectors;
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Vector {
+        password: String,
+        kopia_repository_blob_utf8: String,
+        unique_id_hex: String,
+        format_key_hex: String,
+        inner_json_utf8: String,
+        blobcfg_stored_hex: String,
+        blobcfg_json_utf8: String,
+    }
+
+    /// What kopia wrote is read, and written again to the same bytes.
+    #[test]
+    fn vectors() {
+        let vectors: Vec<Vector> = vectors::load("format_block.json");
+        assert_eq!(vectors.len(), 3);
+        for v in vectors {
+            let block = FormatBlock::parse(v.kopia_repository_blob_utf8.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(block.to_blob().unwrap()).unwrap(), v.kopia_repository_blob_utf8);
+            assert_eq!(hex::encode(block.unique_id()), v.unique_id_hex);
+            let key = block.derive_key(v.password.as_bytes()).unwrap();
+            assert_eq!(hex::encode(key.as_bytes()), v.format_key_hex);
+            let parameters = block.open(&key).unwrap();
+            let json = parameters.to_json().unwrap();
+            assert_eq!(std::str::from_utf8(json.as_bytes()).unwrap(), v.inner_json_utf8);
+            assert_eq!(block.open(&FormatKey::new([7; 32])), Err(FormatError::WrongPassword));
+
+            let derivation = block.key_algo.parse().unwrap();
+            let again = FormatBlock::seal(&parameters, block.unique_id.clone(), derivation, &key).unwrap();
+            let again = FormatBlock::parse(&again.to_blob().unwrap()).unwrap();
+            assert_eq!(again.open(&key).unwrap(), parameters);
+            assert_ne!(again.encrypted_block_format, block.encrypted_block_format, "nonces are random");
+
+            let stored = hex::decode(v.blobcfg_stored_hex).unwrap();
+            let config = block.open_blob_config(&stored, &key).unwrap();
+            let json = config.to_json().unwrap();
+            assert_eq!(json.as_bytes(), v.blobcfg_json_utf8.as_bytes());
+            let aad = block_aad(&key, block.unique_id());
+            let sealed_again = seal_block_with_nonce(
+                &block_key(&key, block.unique_id()),
+                aad.as_bytes(),
+                *stored.first_chunk().unwrap(),
+                json.as_bytes(),
+            );
+            assert_eq!(sealed_again, stored);
+        }
+    }
+
+    /// Both blobs hang on one key: each names itself when it does not open.
+    #[test]
+    fn a_blob_configuration_of_another_repository_is_named() {
+        let key = FormatKey::new([1; 32]);
+        let block = |unique_id: u8| {
+            let parameters = Parameters::new(super::super::FormatVersion::LATEST).unwrap();
+            FormatBlock::seal(&parameters, vec![unique_id; 32], KeyDerivation::default(), &key).unwrap()
+        };
+        let foreign = block(1).seal_blob_config(&BlobConfig::default(), &key).unwrap();
+        let error = block(2).open_blob_config(&foreign, &key).unwrap_err().to_string();
+        assert!(error.contains("kopia.blobcfg") && error.contains("another repository"), "{error}");
+    }
 }

@@ -146,7 +146,7 @@ fn lz4_removed() -> FormatError {
     FormatError::Removed {
         what: WHAT,
         name: LZ4_NAME.to_owned(),
-        advice: "kopia 0.22.3 is the last version that could read it",
+        advice: "kopia 0.22.3 is the last version that knows it; restore with that what is stored so",
     }
 }
 

@@ -58,7 +58,8 @@ pub enum FormatError {
 #[error("authentication failed: the data is damaged, or the key or password is wrong")]
 pub struct AuthenticationFailed;
 
-fn advice(feature: &RequiredFeature) -> String {
+/// What a required feature says of itself, each part after a semicolon.
+pub(super) fn advice(feature: &RequiredFeature) -> String {
     let more = &feature.if_not_understood;
     let version = Some(&more.upgrade_to_version).filter(|v| !v.is_empty()).map(|v| format!("needs version {v}"));
     let parts = [

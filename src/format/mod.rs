@@ -36,7 +36,7 @@ pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, OVERHEAD, ope
 pub use error::{AuthenticationFailed, FormatError};
 pub use hashing::{Digest, HashAlgorithm, Hasher, MAX_DIGEST_LENGTH};
 pub use keys::{FormatKey, KeyDerivation, Secret32, SecretBytes};
-pub use parameters::{EpochParameters, FormatVersion, MAX_PACK_SIZES, Parameters, RequiredFeature};
+pub use parameters::{EpochParameters, FormatVersion, MAX_PACK_SIZES, Parameters, RequiredFeature, UpgradeLock};
 pub use replica::replica;
 pub use splitter::SplitterAlgorithm;
 

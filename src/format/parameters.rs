@@ -10,6 +10,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::error::advice;
 use super::{EncryptionAlgorithm, FormatError, HashAlgorithm, SecretBytes, SplitterAlgorithm};
 
 /// Bytes at which a pack is closed, unless the repository says otherwise.
@@ -65,7 +66,7 @@ impl FormatVersion {
 
 /// `epochParameters`: when index epochs advance and for how long old views are served (format page 02 §2.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default = "EpochParameters::disabled", rename_all = "PascalCase")]
 pub struct EpochParameters {
     /// False: the older scheme of `n`, `m` and `l` blobs.
     pub enabled: bool,
@@ -104,7 +105,7 @@ impl Default for EpochParameters {
 }
 
 impl EpochParameters {
-    /// For repositories of version 1.
+    /// For repositories of version 1. Go reads what is left out as zero, so this stands for it, too.
     fn disabled() -> Self {
         Self {
             enabled: false,
@@ -175,9 +176,13 @@ pub struct UpgradeLock {
 impl UpgradeLock {
     /// Whether everybody else must keep away.
     pub fn is_locked(&self, now: Timestamp) -> bool {
+        self.notice().is_negative() || now.duration_since(self.creation_time) >= self.notice()
+    }
+
+    /// From the lock's creation until it takes effect. Negative: it has effect at once.
+    fn notice(&self) -> SignedDuration {
         let drain = self.max_permitted_clock_drift.saturating_add(self.io_drain_timeout.saturating_mul(2));
-        self.advance_notice_duration < drain
-            || now.duration_since(self.creation_time) >= self.advance_notice_duration.saturating_sub(drain)
+        self.advance_notice_duration.saturating_sub(drain)
     }
 }
 
@@ -220,9 +225,21 @@ impl Parameters {
         Ok(SecretBytes::new(json))
     }
 
-    /// Features that are required and not known, but need only be warned of.
-    pub fn warnings(&self) -> impl Iterator<Item = &RequiredFeature> {
-        self.required_features.iter().filter(|f| !KNOWN_FEATURES.contains(&f.feature.as_str()))
+    /// What whoever opens the repository should be told: features that are not known but do not keep anybody out, and
+    /// an upgrade that is announced.
+    pub fn warnings(&self) -> Vec<String> {
+        let unknown = self.required_features.iter().filter(|f| !KNOWN_FEATURES.contains(&f.feature.as_str()));
+        let unknown =
+            unknown.map(|f| format!("the repository uses feature {:?}, which is not known{}", f.feature, advice(f)));
+        let announced = self.upgrade_lock.iter().map(|lock| {
+            let time = lock.creation_time.saturating_add(lock.notice()).unwrap_or(lock.creation_time);
+            let colon = if lock.message.is_empty() { "" } else { ": " };
+            format!(
+                "the repository will be locked for an upgrade by {:?} at {time}{colon}{}",
+                lock.owner_id, lock.message
+            )
+        });
+        unknown.chain(announced).collect()
     }
 
     /// Refuses a repository that somebody else is upgrading.
@@ -363,3 +380,6 @@ mod nanoseconds {
         Ok(SignedDuration::from_nanos(i64::deserialize(deserializer)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,3 +64,19 @@ pub fn encode_list(pieces: &[ListEntry]) -> serde_json::Result<Vec<u8>> {
     text.push(b'\n');
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lists that kopia wrote: one of a file in chunks, one of a file in parts whose last part is empty.
+    #[test]
+    fn lists_are_written_as_kopia_writes_them() {
+        for name in ["indirect-object.json", "indirect-concatenated.json"] {
+            let path = format!("{}/tests/data/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read(path).unwrap();
+            let pieces = parse_list(&text).unwrap();
+            assert!(encode_list(&pieces).unwrap() == text, "{name}");
+        }
+    }
+}

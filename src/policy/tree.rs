@@ -62,6 +62,11 @@ impl PolicyTree {
         &self.node().policy
     }
 
+    /// All policies that apply somewhere in the source.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.nodes.iter().map(|node| &*node.policy)
+    }
+
     /// Whether that policy is this entry's own, not that of an entry above.
     pub fn is_defined(&self) -> bool {
         self.has_node && self.node().defined

@@ -127,8 +127,8 @@ impl Repository {
         let parameters = Arc::new(block.open(&key)?);
         let now = options.clock.now();
         parameters.check_upgrade_lock(now)?;
-        for feature in parameters.warnings() {
-            tracing::warn!("the repository uses feature {:?}, which is not known", feature.feature);
+        for warning in parameters.warnings() {
+            tracing::warn!("{warning}");
         }
         let blob_config = match storage.get(&blob_id(BLOB_CONFIG_BLOB)?, BlobRange::All).await {
             Err(e) if e.is_not_found() => Ok(BlobConfig::default()),
@@ -211,7 +211,10 @@ impl Repository {
             return Ok(());
         }
         let blob = self.0.storage.get(&blob_id(FORMAT_BLOB)?, BlobRange::All).await?;
-        if blob != self.0.format_blob {
+        if blob == self.0.format_blob {
+            // The time of a lock that was announced may have come.
+            self.0.parameters.check_upgrade_lock(now)?;
+        } else {
             let block = FormatBlock::parse(&blob)?;
             if block.unique_id() != self.unique_id() {
                 return Err(RepositoryError::Replaced);

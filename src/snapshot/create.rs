@@ -1,6 +1,6 @@
 //! A snapshot from beginning to end: what to compare with, upload, checkpoints, manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::manifest::{self, Snapshot, Stats};
 use super::summary::Incomplete;
 use super::upload::{Checkpointer, Progress, Source, Upload, UploadOptions};
 use super::{SnapshotError, Stop};
+use crate::format::{CompressionAlgorithm, FormatError, SplitterAlgorithm};
 use crate::manifest::ManifestId;
 use crate::policy::{Policy, PolicyTree, SourceInfo};
 use crate::repo::Writer;
@@ -71,6 +72,7 @@ pub async fn create(
         tracing::warn!("cannot compare with an earlier snapshot: {}", crate::error::chain(&e));
     }
     let policy = PolicyTree::for_source(source, policies);
+    warn_of_unknown_algorithms(&policy);
     let start = clock.now();
     let upload = Upload::start(
         Arc::clone(writer.contents()),
@@ -134,6 +136,27 @@ pub async fn create(
     checkpoints.delete_superseded(&snapshot);
     writer.flush().await?;
     Ok(Created { snapshot })
+}
+
+/// A compressor that is not known compresses nothing, a splitter that is not known is the repository's (format pages 22
+/// §3.3, 20 §3). That is no reason not to make a backup, but nobody asked for it either.
+fn warn_of_unknown_algorithms(policy: &PolicyTree) {
+    let mut told = BTreeSet::new();
+    let mut tell = |e: FormatError, instead: &str| {
+        if told.insert(e.to_string()) {
+            tracing::warn!("the policy cannot be followed, {instead}: {e}");
+        }
+    };
+    for policy in policy.policies() {
+        for compressor in [policy.compressor(), policy.metadata_compressor()].into_iter().flatten() {
+            if let Err(e) = compressor.parse::<CompressionAlgorithm>() {
+                tell(e, "data is stored uncompressed");
+            }
+        }
+        if let Some(Err(e)) = policy.splitter().map(str::parse::<SplitterAlgorithm>) {
+            tell(e, "the repository's splitter is used");
+        }
+    }
 }
 
 /// Checkpoints that this run has saved.

@@ -107,3 +107,6 @@ fn make_stored_names_unique(entries: &mut [Entry]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,14 @@ fn storable_time(seconds: i64, nanoseconds: impl TryInto<i32>) -> Timestamp {
     time.clamp(earliest, latest)
 }
 
+/// What a directory's own list says of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: Name,
+    /// As far as the file system tells so early.
+    pub is_directory: bool,
+}
+
 /// An open directory.
 #[derive(Debug)]
 pub struct LocalDirectory {
@@ -123,18 +131,19 @@ impl LocalDirectory {
         self.path.join(std::ffi::OsStr::from_bytes(name.as_bytes()))
     }
 
-    /// The names in it, in the order of their inodes, which is the order in which they are read the quickest.
-    pub fn names(&self) -> io::Result<Vec<Name>> {
+    /// What is in it, in the order of the inodes, which is the order in which they are read the quickest.
+    pub fn list(&self) -> io::Result<Vec<Listed>> {
         let mut found = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                found.push((entry.ino(), Name::from(name)));
+                let is_directory = entry.file_type() == FileType::Directory;
+                found.push((entry.ino(), Listed { name: Name::from(name), is_directory }));
             }
         }
         found.sort_unstable_by_key(|(inode, _)| *inode);
-        Ok(found.into_iter().map(|(_, name)| name).collect())
+        Ok(found.into_iter().map(|(_, listed)| listed).collect())
     }
 
     /// Attributes of what has this name, which is not followed when it is a link. None when it is gone.
@@ -312,9 +321,11 @@ mod tests {
         let odd = std::ffi::OsStr::from_bytes(b"bad\xff");
         std::fs::write(directory.path().join(odd), "").unwrap();
         let open = LocalDirectory::open(directory.path()).unwrap();
-        let mut names = open.names().unwrap();
-        names.sort();
-        assert_eq!(names, [&b"bad\xff"[..], b"dir", b"file", b"link"].map(Name::from));
+        let mut listed = open.list().unwrap();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        let expected = [&b"bad\xff"[..], b"dir", b"file", b"link"];
+        let expected = expected.map(|name| Listed { name: Name::from(name), is_directory: name == b"dir" });
+        assert_eq!(listed, expected);
         let metadata = |name: &str| open.metadata_of(&Name::from(name)).unwrap().unwrap();
         assert_eq!((metadata("file").kind, metadata("file").size), (Kind::File, 3));
         assert_eq!((metadata("link").kind, metadata("link").size), (Kind::Symlink, 6));

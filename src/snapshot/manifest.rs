@@ -141,3 +141,25 @@ mod time {
         parse_time(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a time")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples have the labels in comment lines, and the document indented.
+    #[test]
+    fn snapshots_are_written_as_kopia_writes_them() {
+        for name in ["manifest-snapshot.json", "manifest-snapshot-tags-pins.json", "manifest-checkpoint.json"] {
+            let path = format!("{}/tests/data/samples/{name}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let (comments, document) = text.split_at(text.find('{').unwrap());
+            let snapshot: Snapshot = serde_json::from_str(document).unwrap();
+            let written = crate::json::to_string(&snapshot).unwrap();
+            assert_eq!(String::from_utf8(crate::json::indent(written.as_bytes())).unwrap(), document, "{name}");
+            let labels: Vec<String> = snapshot.labels().iter().map(|(key, value)| format!("{key}:{value}")).collect();
+            let mut expected: Vec<&str> = comments.lines().filter_map(|line| line.strip_prefix("// label ")).collect();
+            expected.sort_unstable();
+            assert_eq!(labels, expected, "{name}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod client;
 mod content;
 mod list;
 mod policy;
+mod refusals;
 mod repository;
 mod shape;
 mod snapshot;

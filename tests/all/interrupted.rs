@@ -101,7 +101,7 @@ pub(crate) fn password() -> SecretBytes {
 }
 
 fn stream_data() -> Vec<u8> {
-    splitmix(77, 400_000)
+    splitmix(77, 800_000)
 }
 
 impl Stage {

@@ -30,9 +30,15 @@ impl TestRepository {
     }
 
     pub(crate) async fn with_version(version: FormatVersion) -> Self {
-        let parameters =
-            Parameters { splitter: "DYNAMIC-128K-BUZHASH".parse().unwrap(), ..Parameters::new(version).unwrap() };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let splitter = "DYNAMIC-128K-BUZHASH".parse().unwrap();
+        Self::with_parameters(Parameters { splitter, ..Parameters::new(version).unwrap() }).await
+    }
+
+    pub(crate) async fn with_parameters(parameters: Parameters) -> Self {
+        Self::with_clock(parameters, Arc::new(SystemClock)).await
+    }
+
+    pub(crate) async fn with_clock(parameters: Parameters, clock: Arc<dyn Clock>) -> Self {
         let memory = Arc::new(MemoryStorage::new(Arc::clone(&clock)));
         let storage: Arc<dyn Storage> = Arc::clone(&memory) as Arc<dyn Storage>;
         let options = CreateOptions { parameters, key_derivation: KeyDerivation::default(), retention: None };

@@ -1,3 +1,4 @@
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -24,6 +25,7 @@ struct Vector {
 struct Sample {
     input: String,
     input_length: usize,
+    input_sha256: String,
     kept: bool,
     stored_base64: String,
     stored_length: usize,
@@ -39,6 +41,7 @@ fn samples() -> Vec<(CompressionAlgorithm, Vec<u8>, Vec<u8>)> {
             let stored = BASE64_STANDARD.decode(sample.stored_base64).unwrap();
             let input = testdata::generate(&sample.input).unwrap();
             assert_eq!((stored.len(), input.len()), (sample.stored_length, sample.input_length));
+            assert_eq!(hex::encode(digest(&SHA256, &input)), sample.input_sha256);
             assert_eq!(sample.kept, stored.len() < input.len());
             samples.push((algorithm, stored, input));
         }

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::super::keys::{KeyDerivation, block_aad, block_key};
+use super::super::keys::{KeyDerivation, block_aad, block_key, maintenance_key};
 use super::super::testdata::{self, vectors};
 use super::*;
 
@@ -41,6 +41,7 @@ fn content_vectors() {
 
 #[derive(Deserialize)]
 struct FormatBlockVector {
+    fixture: String,
     password: String,
     kopia_repository_blob_utf8: String,
     unique_id_hex: String,
@@ -88,22 +89,40 @@ fn format_block_vectors() {
 
 #[derive(Deserialize)]
 struct MaintenanceVector {
+    fixture: String,
     key_hex: String,
     stored_hex: String,
     json_keys: Vec<String>,
+    runs: Vec<String>,
 }
 
 #[test]
 fn maintenance_vectors() {
     let vectors: Vec<MaintenanceVector> = vectors::load("maintenance_blob.json");
-    assert!(!vectors.is_empty());
+    let blocks: Vec<FormatBlockVector> = vectors::load("format_block.json");
+    assert_eq!(vectors.len(), 3);
     for v in vectors {
-        let key = Secret32::new(hex::decode(v.key_hex).unwrap().try_into().unwrap());
-        let json = open_block(&key, MAINTENANCE_AAD, &hex::decode(v.stored_hex).unwrap()).unwrap();
-        let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&json).unwrap();
-        let mut keys: Vec<&String> = json.keys().collect();
-        keys.sort();
-        assert_eq!(keys, v.json_keys.iter().collect::<Vec<_>>());
+        let block = blocks.iter().find(|block| block.fixture == v.fixture).unwrap();
+        let inner: serde_json::Value = serde_json::from_str(&block.inner_json_utf8).unwrap();
+        // Where the password cannot change, the key comes from the password alone.
+        let from = match inner["format"]["enablePasswordChange"].as_bool().unwrap() {
+            true => BASE64_STANDARD.decode(inner["format"]["masterKey"].as_str().unwrap()).unwrap(),
+            false => hex::decode(&block.format_key_hex).unwrap(),
+        };
+        let key = maintenance_key(&from, &hex::decode(&block.unique_id_hex).unwrap());
+        assert_eq!(hex::encode(key.as_bytes()), v.key_hex);
+
+        let stored = hex::decode(v.stored_hex).unwrap();
+        let plaintext = open_block(&key, MAINTENANCE_AAD, &stored).unwrap();
+        let nonce = *stored.first_chunk().unwrap();
+        assert_eq!(seal_block_with_nonce(&key, MAINTENANCE_AAD, nonce, &plaintext), stored);
+        let json: serde_json::Value = serde_json::from_slice(&plaintext).unwrap();
+        let keys = |object: &serde_json::Value| {
+            let mut keys: Vec<String> = object.as_object().unwrap().keys().cloned().collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!((keys(&json), keys(&json["runs"])), (v.json_keys, v.runs));
     }
 }
 

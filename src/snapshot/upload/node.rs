@@ -151,12 +151,26 @@ impl Node {
 
     /// Notes that an entry cannot be stored.
     pub(super) fn fail(&self, name: &Name, kind: Kind, problem: String) {
-        let policy = self.policy.policy();
+        // An entry's own policy says whether its errors matter; that of the data of a file is its directory's (format
+        // page 21 §6).
+        let own = self.policy.child(name.as_bytes());
         let ignored = match kind {
-            Kind::Directory => policy.ignore_directory_errors(),
-            Kind::Unknown => policy.ignore_unknown_types(),
-            _ => policy.ignore_file_errors(),
+            Kind::Directory => own.policy().ignore_directory_errors(),
+            Kind::Unknown => own.policy().ignore_unknown_types(),
+            _ => self.policy.policy().ignore_file_errors(),
         };
+        self.note_failure(name, problem, ignored);
+    }
+
+    /// Notes that an entry cannot even be looked at.
+    pub(super) fn fail_unseen(&self, name: &Name, is_directory: bool, problem: String) {
+        let own = self.policy.child(name.as_bytes());
+        let policy = own.policy();
+        let ignored = if is_directory { policy.ignore_directory_errors() } else { policy.ignore_file_errors() };
+        self.note_failure(name, problem, ignored);
+    }
+
+    fn note_failure(&self, name: &Name, problem: String, ignored: bool) {
         let path = self.path_of(name);
         let progress = &self.run.progress;
         add(if ignored { &progress.ignored_errors } else { &progress.errors }, 1);

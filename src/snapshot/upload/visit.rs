@@ -12,7 +12,7 @@ use crate::object::ObjectId;
 use crate::policy::IgnoreContext;
 use crate::snapshot::directory::Directory;
 use crate::snapshot::entry::{Entry, Kind, Name};
-use crate::snapshot::local::{LocalDirectory, Metadata};
+use crate::snapshot::local::{Listed, LocalDirectory, Metadata};
 use crate::snapshot::{SnapshotError, by_chance};
 
 /// Files and bytes of small files that make one task.
@@ -72,7 +72,7 @@ fn list(
     let own = directory.metadata().map_err(lost)?;
     let known = Known::load(&node.run, bases);
     let mut small = Batch::new(node, &directory);
-    for name in directory.names().map_err(lost)? {
+    for Listed { name, is_directory } in directory.list().map_err(lost)? {
         if node.run.is_over() {
             node.cut_short.store(true, Ordering::Relaxed);
             break;
@@ -82,7 +82,7 @@ fn list(
             // Gone since the directory was read.
             Ok(None) => continue,
             Err(e) => {
-                node.fail(&name, Kind::File, format!("unable to read attributes: {e}"));
+                node.fail_unseen(&name, is_directory, format!("unable to read attributes: {e}"));
                 continue;
             }
         };

@@ -57,6 +57,10 @@ impl Client {
         client
     }
 
+    pub(super) fn password(&self) -> &str {
+        &self.password
+    }
+
     /// Writes the configuration as kopia does.
     fn connect(&self) {
         let config = json!({
@@ -76,15 +80,20 @@ impl Client {
     /// Writes through the library what no command writes.
     #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
     pub(super) async fn write<T>(&self, write: impl FnOnce(&Writer) -> T) -> T {
-        let config = ClientConfig::load(&self.path("config")).unwrap();
-        let options = OpenOptions { identity: config.identity(), cache_directory: None, clock: Arc::new(SystemClock) };
-        let credential = Credential::Password(SecretBytes::new(self.password.clone().into_bytes()));
-        let storage = config.storage().unwrap().open(false).unwrap();
-        let repository = Repository::open(storage, &credential, options).await.unwrap();
+        let repository = self.open().await;
         let writer = repository.writer().await.unwrap();
         let written = write(&writer);
         writer.commit().await.unwrap();
         written
+    }
+
+    /// The repository, opened through the library.
+    pub(super) async fn open(&self) -> Repository {
+        let config = ClientConfig::load(&self.path("config")).unwrap();
+        let options = OpenOptions { identity: config.identity(), cache_directory: None, clock: Arc::new(SystemClock) };
+        let credential = Credential::Password(SecretBytes::new(self.password.clone().into_bytes()));
+        let storage = config.storage().unwrap().open(false).unwrap();
+        Repository::open(storage, &credential, options).await.unwrap()
     }
 
     /// A path in the client's own directory.
@@ -150,7 +159,7 @@ impl Client {
         done.stderr
     }
 
-    /// Every file of the repository and of the configuration, and when it was written.
+    /// Every file and directory of the repository, and the configuration, and when it was written.
     pub(super) fn everything(&self) -> BTreeMap<PathBuf, (SystemTime, u64)> {
         let mut found = BTreeMap::new();
         let mut todo = vec![self.path("repo")];
@@ -158,9 +167,8 @@ impl Client {
             let metadata = fs::symlink_metadata(&path).unwrap();
             if metadata.is_dir() {
                 todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            } else {
-                found.insert(path, (metadata.modified().unwrap(), metadata.len()));
             }
+            found.insert(path, (metadata.modified().unwrap(), metadata.len()));
         }
         let config = self.path("config");
         let metadata = fs::metadata(&config).unwrap();
@@ -175,7 +183,8 @@ impl Client {
             let relative = path.strip_prefix(&repository).unwrap().to_str().unwrap();
             relative.replace('/', "")
         };
-        let found: Vec<PathBuf> = self.everything().into_keys().filter(|path| path.starts_with(&repository)).collect();
+        let is_blob = |path: &PathBuf| path.starts_with(&repository) && path.is_file();
+        let found: Vec<PathBuf> = self.everything().into_keys().filter(is_blob).collect();
         found.into_iter().find(|path| id_of(path).starts_with(id_prefix)).expect("there is such a blob")
     }
 }

@@ -61,6 +61,16 @@ fn manifests_with_tags() {
 }
 
 #[test]
+fn maintenance_of_a_new_repository_is_kopias() {
+    let client = Client::new();
+    let list = client.json(&["manifest", "list", "--json", "--filter=type:maintenance"]);
+    let shown = client.ok(&["manifest", "show", list[0]["id"].as_str().unwrap()]);
+    let sample = String::from_utf8(data("samples/manifest-maintenance.json")).unwrap();
+    let of_this_one = |line: &&str| !line.starts_with("// id: ") && !line.starts_with("// modified: ");
+    assert!(shown.lines().filter(of_this_one).eq(sample.lines().filter(of_this_one)), "{shown}");
+}
+
+#[test]
 fn contents() {
     let client = Client::of_fixture("defaults");
     let text = client.ok(&["content", "list", "--json"]);

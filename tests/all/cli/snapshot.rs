@@ -62,6 +62,22 @@ fn snapshots_of_samples_are_written_as_kopia_writes_them() {
 }
 
 #[test]
+fn create_as_json() {
+    let client = Client::new();
+    fs::create_dir(client.path("source")).unwrap();
+    let create =
+        ["snapshot", "create", "source", "--json", "--tags=foo:bar", "--pin=keepme", "--description=desc here"];
+    let text = client.ok(&create);
+    assert_eq!(text.lines().count(), 1);
+    let made: Value = serde_json::from_str(&text).unwrap();
+    // A directory of root has no owner to show.
+    assert_shape(&made, &sample("snapshot-create.json"), &["uid", "gid"]);
+    for key in ["description", "tags", "pins"] {
+        assert_eq!(made[key], sample("snapshot-create.json")[key]);
+    }
+}
+
+#[test]
 fn nothing_to_list() {
     let client = Client::of_fixture("defaults");
     assert_eq!(client.ok(&["snapshot", "list", "--json", "other@fixhost"]), "[\n]");

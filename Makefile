@@ -54,6 +54,7 @@ soak: ## the same tests and more, for hours: many more cases, rounds and inputs
 .PHONY: bench
 bench: ## speed and memory: parts, and whole commands side by side with other tools that are on PATH
 	.ci/setup rust
+	cargo bench --locked --bench parts
 	cargo build --locked --release
 	mkdir -p $(TARGET)/bench
 	PATH="$(abspath $(TARGET))/release:$$PATH" python3 $(LARDER_BENCH)/compare.py --scale $(SCALE) \

@@ -401,7 +401,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         fn damage_is_never_given_out(length in 1..3 * BLOCK, at in any::<prop::sample::Index>(), bit in 0..8_u8, cut: bool) {

@@ -4,6 +4,12 @@
 
 use std::fmt::Write;
 
+/// How many cases of a property to try: as many as given, unless PROPTEST_CASES asks for more.
+pub fn cases(usual: u32) -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    asked.unwrap_or(usual).max(usual)
+}
+
 /// Byte `i` is `(7 i + 3) mod 256`.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i.wrapping_mul(7).wrapping_add(3) & 0xff) as u8).collect()

@@ -26,7 +26,10 @@ fn with_repositories<S: Strategy>(cases: u32, strategy: &S, property: impl Async
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     for version in [FormatVersion::V1, FormatVersion::V3] {
         let repository = runtime.block_on(TestRepository::with_version(version));
-        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
+        let config = ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(larder::format::testdata::cases(cases))
+        };
         let run = |value| {
             runtime.block_on(property(&repository, value));
             Ok(())

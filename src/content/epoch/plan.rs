@@ -414,7 +414,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
+        #![proptest_config(ProptestConfig::with_cases(crate::format::testdata::cases(512)))]
 
         #[test]
         fn what_is_active_is_as_defined(names in prop::sample::subsequence(universe(), 0..=universe().len())) {

@@ -278,7 +278,7 @@ fn zstd_frames_ask_for_modest_windows() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(testdata::cases(64)))]
 
     /// One compressor, many algorithms and inputs after each other.
     #[test]

@@ -178,7 +178,7 @@ fn the_first_match_wins() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(testdata::cases(24)))]
 
     #[test]
     fn cuts_do_not_depend_on_feeding(

@@ -68,9 +68,19 @@ impl Shelf {
         let mut out =
             Summing { inner: BufWriter::with_capacity(BLOCK, file), sum: 0, in_block: 0, length: 0, sums: Vec::new() };
         write(&mut out)?;
-        out.finish()?;
+        // A name that outlives a power loss must not outlive its bytes.
+        out.finish()?.sync_data()?;
         temporary.rename(&path)?;
         ShelfFile::open(&path)
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        let path = self.path(name).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
     }
 
     /// Begins a file of up to `length` bytes that is filled in any order, without taking memory of the process.
@@ -167,6 +177,7 @@ impl ShelfDraft {
         let trailer = trailer(sums, length as u64);
         self.file.set_len(length as u64)?;
         std::os::unix::fs::FileExt::write_all_at(&self.file, &trailer, length as u64)?;
+        self.file.sync_data()?;
         self.temporary.rename(&path)?;
         ShelfFile::open(&path)
     }
@@ -182,15 +193,15 @@ fn trailer(mut sums: Vec<u8>, length: u64) -> Vec<u8> {
 }
 
 /// Sums up blocks while they are written.
-struct Summing<W> {
-    inner: W,
+struct Summing {
+    inner: BufWriter<File>,
     sum: u32,
     in_block: usize,
     length: u64,
     sums: Vec<u8>,
 }
 
-impl<W: Write> Write for Summing<W> {
+impl Write for Summing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = bytes.len().min(BLOCK - self.in_block);
         let written = self.inner.write(bytes.get(..room).unwrap_or_default())?;
@@ -208,18 +219,18 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-impl<W: Write> Summing<W> {
+impl Summing {
     fn end_block(&mut self) {
         self.sums.extend(self.sum.to_le_bytes());
         (self.sum, self.in_block) = (0, 0);
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self) -> io::Result<File> {
         if self.in_block > 0 {
             self.end_block();
         }
         self.inner.write_all(&trailer(self.sums, self.length))?;
-        self.inner.flush()
+        self.inner.into_inner().map_err(io::IntoInnerError::into_error)
     }
 }
 
@@ -265,6 +276,11 @@ impl ShelfFile {
             }
         }
         Ok(bytes)
+    }
+
+    /// Checks all of the file.
+    pub fn check_all(&self) -> Result<(), Damaged> {
+        (0..self.length.div_ceil(BLOCK)).try_for_each(|block| self.check(block))
     }
 
     fn check(&self, block: usize) -> Result<(), Damaged> {
@@ -327,9 +343,13 @@ mod tests {
             assert_eq!(got.bytes(0..length).unwrap(), bytes);
             assert_eq!(got.bytes(length / 2..length).unwrap(), &bytes[length / 2..]);
             assert_eq!(got.bytes(0..length + 1), Err(Damaged));
+            assert_eq!(got.check_all(), Ok(()));
         }
+        shelf.remove("missing").unwrap();
         let mode = fs::metadata(shelf.directory().join("x")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        shelf.remove("x").unwrap();
+        assert!(shelf.get("x").is_none());
     }
 
     #[test]
@@ -416,6 +436,7 @@ mod tests {
                 // The damage lies in one block; all others still read.
                 prop_assert!(!cut && at < length);
                 prop_assert_eq!(file.bytes(0..length), Err(Damaged));
+                prop_assert_eq!(file.check_all(), Err(Damaged));
                 prop_assert_eq!(file.bytes(at..at + 1), Err(Damaged));
                 let far = (at + BLOCK).min(length - 1);
                 if far / BLOCK != at / BLOCK {

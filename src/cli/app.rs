@@ -224,7 +224,8 @@ impl App {
     pub(super) async fn manifests(&self, repository: &Repository) -> anyhow::Result<larder::manifest::ManifestSet> {
         let manifests = repository.manifests().await?;
         for unreadable in &manifests.unreadable {
-            tracing::error!("manifests in content {} cannot be read: {}", unreadable.content, unreadable.why);
+            let content = unreadable.content.map(|id| format!(" in content {id}")).unwrap_or_default();
+            tracing::error!("manifests{content} cannot be read: {}", unreadable.why);
             self.set_degraded();
         }
         if !manifests.unreadable.is_empty() {

@@ -3,6 +3,9 @@
 //! A [`Reader`] holds the current [`IndexSet`] behind one pointer: lookups take it, a refresh exchanges it, neither
 //! waits for the other. Lookups are quick and do not block; only fetching does I/O.
 //!
+//! A local copy of indexes is checked where it is used. When damage comes up, the copies that have any are made anew
+//! ([`Reader::heal`]), and nobody notices but by the time it takes.
+//!
 //! Several contents that lie close together in one pack are fetched in one read, because a request costs more than
 //! the bytes between them.
 
@@ -11,13 +14,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use larder_cache::Shelf;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::ContentError;
 use super::epoch::plan::Epochs;
-use super::id::ContentId;
-use super::index::IndexEntry;
+use super::id::{ContentId, Prefix};
 use super::index::set::{IndexSet, Layer};
+use super::index::{IndexEntry, IndexError, runs};
 use super::load::{Loader, View};
 use crate::blob::{BlobError, BlobId, BlobRange, Storage};
 use crate::bytes::Bytes;
@@ -36,6 +40,7 @@ pub struct Reader {
     crypto: Arc<Crypto>,
     loader: Loader,
     current: ArcSwap<View>,
+    runtime: Handle,
     /// Held while a new view is loaded, so that it is loaded once for all who want it.
     refreshing: tokio::sync::Mutex<()>,
 }
@@ -50,7 +55,8 @@ impl Reader {
     ) -> Result<Self, ContentError> {
         let loader = Loader { storage: Arc::clone(&storage), crypto: Arc::clone(&crypto), epochs, shelf };
         let current = ArcSwap::from_pointee(loader.load(&[]).await?);
-        Ok(Self { storage, crypto, loader, current, refreshing: tokio::sync::Mutex::new(()) })
+        let refreshing = tokio::sync::Mutex::new(());
+        Ok(Self { storage, crypto, loader, current, runtime: Handle::current(), refreshing })
     }
 
     pub fn storage(&self) -> &Arc<dyn Storage> {
@@ -77,13 +83,67 @@ impl Reader {
 
     /// Where a content is; a deleted one is still somewhere.
     pub fn entry(&self, id: &ContentId) -> Result<IndexEntry, ContentError> {
-        let view = self.current.load();
+        let mut view = self.current.load_full();
+        let mut found = view.set.find(id);
+        if found == Err(IndexError::DamagedCopy) {
+            view = self.heal_here(&view)?;
+            found = view.set.find(id);
+        }
         let damaged = || view.set.damaged.iter().map(|d| d.blob.clone()).collect();
-        match view.set.find(id) {
+        match found {
             Ok(Some(entry)) => Ok(entry),
             Ok(None) => Err(ContentError::NotFound { id: *id, damaged: damaged() }),
             Err(why) => Err(ContentError::CorruptEntry { id: *id, why }),
         }
+    }
+
+    /// The ids of all contents with a prefix that are not deleted, in order, and what is wrong with entries that cannot
+    /// be used.
+    pub async fn ids_of(&self, prefix: Prefix) -> Result<(Vec<ContentId>, Vec<IndexError>), ContentError> {
+        let list = |view: &View| {
+            let (mut ids, mut unusable) = (Vec::new(), Vec::new());
+            for entry in view.set.entries(prefix..=prefix) {
+                match entry {
+                    Ok(entry) if entry.deleted => {}
+                    Ok(entry) => ids.push(entry.id),
+                    Err(e) => unusable.push(e),
+                }
+            }
+            (ids, unusable)
+        };
+        let view = self.current.load_full();
+        let found = list(&view);
+        if found.1.contains(&IndexError::DamagedCopy) {
+            return Ok(list(&*self.heal(&view).await?));
+        }
+        Ok(found)
+    }
+
+    /// Loads again what a view has from damaged local copies.
+    async fn heal(&self, seen: &Arc<View>) -> Result<Arc<View>, ContentError> {
+        let _one = self.refreshing.lock().await;
+        let current = self.current.load_full();
+        if !Arc::ptr_eq(seen, &current) {
+            return Ok(current);
+        }
+        let whole = runs::discard_damaged(self.loader.shelf.as_ref(), &current.set.layers);
+        let view = Arc::new(self.loader.load(&whole).await?);
+        self.current.store(Arc::clone(&view));
+        Ok(view)
+    }
+
+    /// The same for a caller that does not wait; it happens so rarely that it may for once.
+    fn heal_here(&self, seen: &Arc<View>) -> Result<Arc<View>, ContentError> {
+        match Handle::try_current() {
+            Ok(_) => tokio::task::block_in_place(|| self.runtime.block_on(self.heal(seen))),
+            Err(_) => self.runtime.block_on(self.heal(seen)),
+        }
+    }
+
+    /// Whether a content is there and not deleted, as far as the indexes know.
+    pub fn has(&self, id: &ContentId) -> bool {
+        // An entry that cannot be used is as good as none.
+        self.entry(id).is_ok_and(|entry| !entry.deleted)
     }
 
     /// Loads a new view, unless somebody else just did.

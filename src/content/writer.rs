@@ -301,8 +301,7 @@ impl Inner {
         if let Some((_, entry)) = lock(&self.pending).get(id) {
             return !entry.deleted;
         }
-        // An entry that cannot be used is as good as none: the content is stored again.
-        self.reader.entry(id).is_ok_and(|entry| !entry.deleted)
+        self.reader.has(id)
     }
 
     /// Adds a stored content to the open pack; gives the pack back when it is full.

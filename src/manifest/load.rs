@@ -26,7 +26,8 @@ pub struct ManifestSet {
 /// A content with manifests that cannot be read.
 #[derive(Clone, Debug)]
 pub struct UnreadableManifests {
-    pub content: ContentId,
+    /// None where the index entry is so damaged that it does not tell.
+    pub content: Option<ContentId>,
     pub why: String,
 }
 
@@ -38,9 +39,8 @@ impl ManifestSet {
                 return Ok(set);
             }
             // Manifests may have been compacted since the indexes were loaded.
-            let before = manifest_contents(contents);
             contents.refresh().await?;
-            if manifest_contents(contents) == before {
+            if contents.ids_of(Prefix::MANIFEST).await?.0 == set.contents {
                 return Ok(set);
             }
         }
@@ -48,7 +48,9 @@ impl ManifestSet {
     }
 
     async fn load_once(contents: &Reader) -> Result<Self, ManifestError> {
-        let mut set = Self { contents: manifest_contents(contents), ..Self::default() };
+        let (ids, unusable) = contents.ids_of(Prefix::MANIFEST).await?;
+        let unreadable = unusable.iter().map(|e| UnreadableManifests { content: None, why: e.to_string() }).collect();
+        let mut set = Self { contents: ids, unreadable, ..Self::default() };
         let mut latest: BTreeMap<ManifestId, Version> = BTreeMap::new();
         let mut fetches = futures::stream::iter(set.contents.clone())
             .map(|id| async move { (id, contents.get(&id).await) })
@@ -68,7 +70,7 @@ impl ManifestSet {
                         }
                     }
                 }
-                Err(why) => set.unreadable.push(UnreadableManifests { content: id, why }),
+                Err(why) => set.unreadable.push(UnreadableManifests { content: Some(id), why }),
             }
         }
         set.manifests = latest.into_values().filter_map(alive).map(|m| (m.id, m)).collect();
@@ -99,11 +101,4 @@ impl ManifestSet {
 fn alive(version: Version) -> Option<Manifest> {
     let (Some(labels), Some(data), false) = (version.labels, version.data, version.deleted) else { return None };
     Some(Manifest { id: version.id, labels, modified: version.modified, data })
-}
-
-/// Contents that hold manifests and are not deleted, in order.
-fn manifest_contents(contents: &Reader) -> Vec<ContentId> {
-    let entries = contents.indexes();
-    let found = entries.entries(Prefix::MANIFEST..=Prefix::MANIFEST);
-    found.flatten().filter(|entry| !entry.deleted).map(|entry| entry.id).collect()
 }

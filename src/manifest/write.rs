@@ -64,8 +64,9 @@ impl ManifestSet {
     /// Puts all manifests into one content and deletes the others, when there are many; says whether there were. All
     /// of it becomes visible at once, with the next flush. May block.
     pub fn compact(&self, contents: &Writer) -> Result<bool, ManifestError> {
-        // What cannot be read now may be readable again some day.
-        if self.contents.len() < COMPACT_FROM || !self.unreadable.is_empty() {
+        // What cannot be read now may be readable again some day, and then meet tombstones that must still be there.
+        let is_damaged = !self.unreadable.is_empty() || !contents.reader().indexes().damaged.is_empty();
+        if self.contents.len() < COMPACT_FROM || is_damaged {
             return Ok(false);
         }
         let versions: Vec<Version> = self

@@ -40,6 +40,17 @@ impl Object {
         Ok(Self { id, pieces })
     }
 
+    /// Whether all contents of an object are there, as far as the indexes know. Reads lists, but no data.
+    pub async fn is_stored(contents: &Reader, id: ObjectId) -> bool {
+        if id.list().is_none() {
+            return contents.has(&id.content);
+        }
+        match Self::open(contents, id).await {
+            Ok(object) => object.pieces.iter().all(|piece| contents.has(&piece.content)),
+            Err(_) => false,
+        }
+    }
+
     /// Appends the leaf pieces of an object whose length is known from a list.
     async fn resolve(
         contents: &Reader,

@@ -2,12 +2,14 @@
 //! is named, and all else reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::ops::Range;
 use std::sync::Arc;
 
 use larder::blob::faulty::{Action, Faulty, Operation};
 use larder::blob::{BlobId, BlobRange, PutOptions, Storage, list_all};
-use larder::content::id::ContentId;
+use larder::content::Scratch;
+use larder::content::id::{ContentId, Prefix};
 use larder::format::testdata::splitmix;
 use larder::object::Object;
 use larder::policy::{Policy, SourceInfo, store};
@@ -77,6 +79,8 @@ impl Stage {
                 let name = format!("d{}/{file}", file % 2);
                 write_files(source.path(), &[(&name, &splitmix(seed, 20_000 * (file as usize + 1)))]);
             }
+            // In several pieces, with a list of them.
+            write_files(source.path(), &[("d0/large", &splitmix(99, 700_000))]);
             roots.push(root(&make_snapshot(&open, source.path(), &[]).await.unwrap()).clone());
         }
         let mut stage = Self {
@@ -98,7 +102,7 @@ impl Stage {
             let ids = (0..layer.index.len()).map(|i| layer.index.id(i).unwrap()).collect();
             self.indexes.insert(blob.clone(), ids);
         }
-        for entry in indexes.entries(larder::content::id::Prefix::NONE..=larder::content::id::Prefix::LAST) {
+        for entry in indexes.entries(Prefix::NONE..=Prefix::LAST) {
             let entry = entry.unwrap();
             let start = entry.pack_offset as usize;
             self.places.insert(entry.id, (entry.pack, start..start + entry.packed_length as usize));
@@ -107,6 +111,8 @@ impl Stage {
             let mut todo = vec![(String::new(), root.clone(), BTreeSet::new())];
             while let Some((path, entry, mut needed)) = todo.pop() {
                 let object = Object::open(open.contents(), entry.object).await.unwrap();
+                // An indirect object has a list, too.
+                needed.insert(entry.object.content);
                 needed.extend(object.pieces().iter().map(|piece| piece.content));
                 if entry.kind.is_directory() {
                     for child in Directory::read(open.contents(), entry.object).await.unwrap().entries {
@@ -118,7 +124,7 @@ impl Stage {
                 }
             }
         }
-        assert_eq!(self.files.len(), 12);
+        assert_eq!(self.files.len(), 14);
     }
 
     async fn bytes(&self, blob: &BlobId) -> Vec<u8> {
@@ -216,7 +222,7 @@ async fn a_damaged_pack_spoils_only_what_lies_in_its_damaged_part() {
             stage.check_files(&open, &blob, damage).await;
             let lost = stage.lost(&blob, damage).await;
             let manifests = open.manifests().await.unwrap();
-            let unreadable: BTreeSet<ContentId> = manifests.unreadable.iter().map(|u| u.content).collect();
+            let unreadable: BTreeSet<ContentId> = manifests.unreadable.iter().filter_map(|u| u.content).collect();
             let of_manifests: BTreeSet<ContentId> =
                 lost.iter().filter(|id| id.to_string().starts_with('m')).copied().collect();
             assert_eq!(unreadable, of_manifests, "{blob} {damage:?}");
@@ -245,6 +251,75 @@ async fn a_damaged_index_keeps_nobody_out() {
             for ((snapshot, path), (bytes, _)) in stage.files.iter().filter(|((snapshot, _), _)| *snapshot == 1) {
                 assert!(read(&fresh, root(&made), path).await.unwrap() == *bytes, "{snapshot} {path}");
             }
+        }
+    }
+}
+
+/// A tombstone must stay as long as what it deletes may come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_not_compacted_while_an_index_is_damaged() {
+    let repository = TestRepository::new().await;
+    let set = async |days: i64| {
+        let writer = repository.open().await.writer().await.unwrap();
+        let mut policy = Policy::default();
+        policy.retention.keep_daily = Some(days);
+        store::set(&writer, &SourceInfo::global(), &policy).unwrap();
+        writer.commit().await.unwrap();
+    };
+    set(0).await;
+    let first = list_all(&*repository.storage, "xn").await.unwrap().remove(0).id;
+    for days in 1..15 {
+        set(days).await;
+    }
+    // The index with the first policy cannot be read for a while, in which others write.
+    let whole = repository.storage.get(&first, BlobRange::All).await.unwrap();
+    repository.memory.replace(&first, "damaged");
+    for days in 15..18 {
+        set(days).await;
+    }
+    repository.memory.replace(&first, whole);
+    let (policies, errors) = store::load(&repository.open().await.manifests().await.unwrap());
+    assert!(errors.is_empty());
+    let days: Vec<_> = policies.iter().map(|p| p.policy.retention.keep_daily).collect();
+    assert_eq!(days, [Some(17)]);
+}
+
+/// Damage of the copies that a client keeps for itself never matters.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_local_copies_of_indexes_are_made_anew() {
+    let repository = TestRepository::new().await;
+    let writing = repository.open().await;
+    let writer = writing.writer().await.unwrap();
+    let ids: Vec<ContentId> = tokio::task::block_in_place(|| {
+        let mut scratch = Scratch::default();
+        let mut put = |i: u64| writer.contents().put(Prefix::NONE, &splitmix(i, 20), None, &mut scratch).unwrap();
+        (0..8000).map(&mut put).collect()
+    });
+    store::set(&writer, &SourceInfo::global(), &Policy::default_global()).unwrap();
+    writer.commit().await.unwrap();
+    let cache = TempDir::new().unwrap();
+    repository.open_with_cache(cache.path()).await;
+    let run = fs::read_dir(cache.path().join("index")).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&run).unwrap();
+    assert!(whole.len() > 4 << 16, "{} bytes: several blocks", whole.len());
+    for position in 0..8 {
+        for damage in [Damage::Flipped, Damage::Half, Damage::Empty, Damage::Missing] {
+            let at = position * whole.len() / 8;
+            let mut damaged = whole.clone();
+            match damage {
+                Damage::Flipped => damaged[at] ^= 1,
+                // Blocks that the file system never wrote.
+                Damage::Half => damaged[at..][..4096].fill(0),
+                Damage::Empty => damaged.truncate(at),
+                _ => damaged.extend_from_slice(b"more"),
+            }
+            fs::write(&run, damaged).unwrap();
+            let open = repository.open_with_cache(cache.path()).await;
+            assert_eq!(open.manifests().await.unwrap().iter().count(), 1);
+            for id in ids.iter().step_by(7) {
+                assert!(open.contents().entry(id).is_ok(), "{damage:?} at {at}");
+            }
+            assert!(ids.iter().all(|id| open.contents().has(id)));
         }
     }
 }

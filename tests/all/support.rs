@@ -56,10 +56,18 @@ impl TestRepository {
         self.try_open_through(storage).await.unwrap()
     }
 
+    pub(crate) async fn open_with_cache(&self, cache: &Path) -> Repository {
+        self.try_open(Arc::clone(&self.storage), Some(cache)).await.unwrap()
+    }
+
     pub(crate) async fn try_open_through(&self, storage: Arc<dyn Storage>) -> Result<Repository, RepositoryError> {
+        self.try_open(storage, None).await
+    }
+
+    async fn try_open(&self, storage: Arc<dyn Storage>, cache: Option<&Path>) -> Result<Repository, RepositoryError> {
         let options = OpenOptions {
             identity: Identity { username: "user".into(), hostname: "host".into() },
-            cache_directory: None,
+            cache_directory: cache.map(Path::to_owned),
             clock: Arc::clone(&self.clock),
         };
         Repository::open(storage, &Credential::Key(self.key.clone()), options).await

@@ -129,6 +129,14 @@ impl Index {
         Ok(())
     }
 
+    /// Whether a local copy is as it was written.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.data {
+            IndexData::Memory(_) => true,
+            IndexData::File { file, .. } => file.check_all().is_ok(),
+        }
+    }
+
     pub fn find(&self, id: &ContentId) -> Result<Option<IndexEntry>, IndexError> {
         if id.key_length() != self.layout.key_size {
             return Ok(None);

@@ -108,6 +108,19 @@ pub(crate) fn compact(shelf: Option<&Shelf>, layers: &mut Vec<Layer>) {
     }
 }
 
+/// The layers that are as they were written; the files of the others are removed.
+pub(crate) fn discard_damaged(shelf: Option<&Shelf>, layers: &[Layer]) -> Vec<Layer> {
+    let (whole, damaged): (Vec<Layer>, Vec<Layer>) = layers.iter().cloned().partition(|layer| layer.index.is_whole());
+    for layer in damaged {
+        let name = name(&layer.covers);
+        tracing::debug!("the local copy {name} of indexes is damaged, and made anew");
+        if let Some(Err(e)) = shelf.map(|shelf| shelf.remove(&name)) {
+            tracing::debug!("cannot remove {name}: {e}");
+        }
+    }
+    whole
+}
+
 /// Whether a file of the shelf belongs to one of these layers.
 pub(crate) fn is_of(name_on_shelf: &str, layers: &[Layer]) -> bool {
     layers.iter().any(|layer| name(&layer.covers) == name_on_shelf)

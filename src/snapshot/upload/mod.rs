@@ -36,10 +36,10 @@ use super::entry::{Entry, Kind, Name, Xattrs};
 use super::local::{LocalDirectory, Metadata};
 use super::manifest::{Snapshot, Stats};
 use super::summary::Incomplete;
-use super::{SnapshotError, Stop};
+use super::{SnapshotError, Stop, by_chance};
 use crate::content::id::Prefix;
 use crate::content::{Scratch, Writer};
-use crate::object::{ObjectId, ObjectOptions, put_bytes};
+use crate::object::{Object, ObjectId, ObjectOptions, put_bytes};
 use crate::policy::PolicyTree;
 pub use checkpoint::Checkpointer;
 use file::SmallFile;
@@ -288,6 +288,13 @@ impl Run {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the data of an earlier snapshot's entry, which looks unchanged, is taken for that of now. It must be
+    /// there: what an earlier snapshot has lost, because an index was, must not be missing in a new one as well.
+    fn may_take_over(&self, base: &Entry) -> bool {
+        let is_stored = || self.runtime.block_on(Object::is_stored(self.contents.reader(), base.object));
+        !by_chance(self.options.force_hash) && is_stored()
+    }
+
     /// Runs something with what the current thread of the pool has for its own.
     fn with_worker<T>(&self, f: impl FnOnce(&mut Worker) -> T) -> T {
         let number = rayon::current_thread_index().unwrap_or(0);
@@ -357,7 +364,7 @@ fn start_path(
     let node = Arc::clone(&root);
     pool.spawn(move || {
         let (directory, file) = (Arc::new(directory), SmallFile { name: file_name, metadata, link: None });
-        match base {
+        match base.filter(|base| node.run.may_take_over(base)) {
             Some(base) => file::take_over(&node, &directory, file, &base),
             None if file::is_large(&metadata) => file::store_large(&node, &directory, file),
             None => file::store_small(&node, &directory, file),

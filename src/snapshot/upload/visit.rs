@@ -10,10 +10,10 @@ use super::node::Node;
 use super::{Run, add, ignore, lock};
 use crate::object::ObjectId;
 use crate::policy::IgnoreContext;
+use crate::snapshot::SnapshotError;
 use crate::snapshot::directory::Directory;
 use crate::snapshot::entry::{Entry, Kind, Name};
 use crate::snapshot::local::{Listed, LocalDirectory, Metadata};
-use crate::snapshot::{SnapshotError, by_chance};
 
 /// Files and bytes of small files that make one task.
 const BATCH_FILES: usize = 64;
@@ -97,7 +97,7 @@ fn list(
             Kind::Unknown => node.fail(&name, Kind::Unknown, "unknown or unsupported entry type".to_owned()),
             _ => {
                 let link = node.run.links.see(&metadata);
-                let base = known.matching(&name, &metadata).filter(|_| !by_chance(node.run.options.force_hash));
+                let base = known.matching(&name, &metadata).filter(|base| node.run.may_take_over(base));
                 let file = SmallFile { name, metadata, link };
                 match base {
                     Some(base) => file::take_over(node, &directory, file, base),

@@ -81,7 +81,7 @@ struct Slow(Box<dyn Read + Send>);
 impl Read for Slow {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         std::thread::sleep(Duration::from_millis(3));
-        let most = out.len().min(40_000);
+        let most = out.len().min(100_000);
         self.0.read(&mut out[..most])
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn password() -> SecretBytes {
 }
 
 fn stream_data() -> Vec<u8> {
-    splitmix(77, 800_000)
+    splitmix(77, 2_000_000)
 }
 
 impl Stage {

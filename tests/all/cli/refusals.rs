@@ -105,13 +105,13 @@ fn outside_of_the_encrypted_part() {
     for (key, value, parts) in [
         ("keyAlgo", "argon2id-9", ["unknown key derivation algorithm \"argon2id-9\"", LATER]),
         ("encryption", "AES512_GCM", ["unknown encryption of the format block \"AES512_GCM\"", LATER]),
-        ("uniqueID", "AAAA", ["corrupt kopia.repository: uniqueID is too short", "Restore this blob from a copy"]),
+        ("uniqueID", "AAAA", ["corrupt kopia.repository: uniqueID is too short", "put it back from a copy"]),
     ] {
         repository.alter_outside(|outer| outer[key] = value.into());
         repository.is_refused(&parts);
     }
     fs::write(format_file(&repository.client), "{").unwrap();
-    repository.is_refused(&["corrupt kopia.repository: not a format block", "Restore this blob from a copy"]);
+    repository.is_refused(&["corrupt kopia.repository: not a format block", "put it back from a copy"]);
 }
 
 #[test]
@@ -191,10 +191,16 @@ fn a_blob_configuration_that_does_not_belong_to_the_repository() {
     let (repository, other) = (Altered::new(), Client::new());
     let file = repository.client.path("repo/kopia.blobcfg.f");
     fs::copy(other.path("repo/kopia.blobcfg.f"), &file).unwrap();
-    repository.is_refused(&["kopia.blobcfg", "another repository", "Restore this blob from a copy"]);
-    // Without it nothing is to be retained.
+    // Reading does not need it; without it nothing is to be retained.
+    repository.client.run(&["snapshot", "list"]);
+    let source = repository.client.path("source");
+    fs::create_dir_all(&source).unwrap();
+    let before = repository.client.everything();
+    let error = repository.client.fails(&["snapshot", "create", &path(&source)]);
+    assert_parts(&error, &["kopia.blobcfg", "another repository", "Put it back from a copy"]);
+    assert_eq!(repository.client.everything(), before);
     fs::remove_file(file).unwrap();
-    repository.client.ok(&["snapshot", "list"]);
+    repository.client.ok(&["snapshot", "create", &path(&source)]);
 }
 
 #[test]
@@ -221,13 +227,14 @@ fn places_without_a_repository() {
     assert_parts(&fails("nosuch"), &["cannot open storage: ", "nosuch"]);
     assert!(!client.path("nosuch").exists());
     assert_parts(&fails("config"), &["cannot open storage: ", "config"]);
-    for (place, file) in [("empty", None), ("other", Some("some.f"))] {
+    let (nothing, something) = ("there is no repository in ", "kopia.repository is missing in ");
+    for (place, file, problem) in [("empty", None, nothing), ("other", Some("some.f"), something)] {
         fs::create_dir(client.path(place)).unwrap();
         if let Some(file) = file {
             fs::write(client.path(place).join(file), "data").unwrap();
         }
         let location = path(&client.path(place));
-        assert_parts(&fails(place), &["there is no repository in ", &location, "larder repository create"]);
+        assert_parts(&fails(place), &[problem, &location]);
         assert_eq!(fs::read_dir(client.path(place)).unwrap().count(), usize::from(file.is_some()));
     }
     let create = ["repository", "create", "filesystem", "--path", &path(&client.path("other"))];
@@ -275,7 +282,7 @@ fn backups_of_the_format_block_are_left_alone() {
     assert!(backups.iter().all(|backup| after[backup] == before[backup]));
     // They do not make a repository.
     fs::remove_file(format_file(&client)).unwrap();
-    assert_parts(&client.fails(&["snapshot", "list"]), &["there is no repository in "]);
+    assert_parts(&client.fails(&["snapshot", "list"]), &["kopia.repository is missing in "]);
 }
 
 /// Says in a new index that a content is stored another way.

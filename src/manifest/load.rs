@@ -1,6 +1,6 @@
 //! Loading all manifests of a repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
@@ -21,6 +21,9 @@ pub struct ManifestSet {
     manifests: BTreeMap<ManifestId, Manifest>,
     /// The contents they were read from.
     pub(super) contents: Vec<ContentId>,
+    /// Tombstones of manifests that are nowhere to be seen: what they delete may turn up again with an index that is
+    /// missing now.
+    pub(super) unmatched: Vec<Entry>,
     pub unreadable: Vec<UnreadableManifests>,
 }
 
@@ -53,6 +56,7 @@ impl ManifestSet {
         let unreadable = unusable.iter().map(|e| UnreadableManifests { content: None, why: e.to_string() }).collect();
         let mut set = Self { contents: ids, unreadable, ..Self::default() };
         let mut latest: BTreeMap<ManifestId, Entry> = BTreeMap::new();
+        let mut put = HashSet::new();
         let mut fetches = futures::stream::iter(set.contents.clone())
             .map(|id| async move { (id, contents.get(&id).await) })
             .buffered(PARALLEL_FETCHES);
@@ -65,6 +69,9 @@ impl ManifestSet {
             match parsed {
                 Ok(document) => {
                     for entry in document.entries {
+                        if !entry.deleted {
+                            put.insert(entry.id);
+                        }
                         let known = latest.get(&entry.id);
                         if known.is_none_or(|known| entry.modified > known.modified) {
                             latest.insert(entry.id, entry);
@@ -74,6 +81,7 @@ impl ManifestSet {
                 Err(why) => set.unreadable.push(UnreadableManifests { content: Some(id), why }),
             }
         }
+        set.unmatched = latest.values().filter(|entry| !put.contains(&entry.id)).cloned().collect();
         set.manifests = latest.into_values().filter_map(alive).map(|m| (m.id, m)).collect();
         Ok(set)
     }

@@ -71,16 +71,14 @@ impl ManifestSet {
         if self.contents.len() < COMPACT_FROM || is_damaged {
             return Ok(false);
         }
-        let entries: Vec<Entry> = self
-            .iter()
-            .map(|m| Entry {
-                id: m.id,
-                labels: Some(m.labels.clone()),
-                modified: m.modified,
-                deleted: false,
-                data: Some(m.data.clone()),
-            })
-            .collect();
+        let alive = self.iter().map(|m| Entry {
+            id: m.id,
+            labels: Some(m.labels.clone()),
+            modified: m.modified,
+            deleted: false,
+            data: Some(m.data.clone()),
+        });
+        let entries: Vec<Entry> = alive.chain(self.unmatched.iter().cloned()).collect();
         write_content(contents, &entries)?;
         for old in &self.contents {
             contents.delete(old)?;

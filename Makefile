@@ -30,7 +30,7 @@ check: ## format, lints, documentation, dependencies
 
 .PHONY: integration
 integration: ## tests that need the strict checker, all fixtures, servers, mounts, time
-	.ci/setup rust python
+	.ci/setup rust python strace
 	cargo build --locked --workspace --bins --examples
 	PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
 		cargo test --locked --package integration

@@ -37,7 +37,7 @@ fuzz: ## every parser with made-up input, for FUZZ_SECONDS (60) each
 
 .PHONY: integration
 integration: ## tests that need the strict checker, all fixtures, servers, mounts, time
-	.ci/setup rust python
+	.ci/setup rust python strace
 	cargo build --locked --workspace --bins --examples
 	PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
 		cargo test --locked --package integration

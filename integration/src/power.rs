@@ -128,11 +128,13 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 type Inode = usize;
+/// What a directory holds, by name.
+type Names = BTreeMap<Vec<u8>, Inode>;
 
 #[derive(Clone, Debug)]
 enum Node {
     File { bytes: Vec<u8>, synced: Vec<u8> },
-    Directory { names: BTreeMap<Vec<u8>, Inode>, synced: BTreeMap<Vec<u8>, Inode> },
+    Directory { names: Names, synced: Names },
 }
 
 /// The part of a file system below one directory.
@@ -257,7 +259,7 @@ impl Disk {
     }
 
     /// The names of the directory that a path is in, and the path's own.
-    fn names_of(&mut self, path: &Path) -> Option<(&mut BTreeMap<Vec<u8>, Inode>, Vec<u8>)> {
+    fn names_of(&mut self, path: &Path) -> Option<(&mut Names, Vec<u8>)> {
         let name = path.file_name()?.as_bytes().to_vec();
         let inode = self.find(path.parent()?)?;
         match &mut self.nodes[inode] {

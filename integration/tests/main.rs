@@ -13,3 +13,4 @@ mod interrupted;
 mod large;
 mod pairs;
 mod power;
+mod resume;

@@ -11,8 +11,9 @@ use std::sync::atomic::{self, AtomicU64};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
 use super::{BlobError, BlobId, BlobMetadata, BlobRange, Capacity, PutOptions, Storage};
 use crate::bytes::{Bytes, Payload};
@@ -57,6 +58,8 @@ pub enum Action {
     Lose,
     /// Answers that the medium has lost the blob's bytes.
     Rot,
+    /// The clock that blobs have their times from is so much ahead. Calls that tell no time pass.
+    Ahead(SignedDuration),
 }
 
 type Script = Box<dyn Fn(&Call) -> Action + Send + Sync>;
@@ -109,8 +112,16 @@ impl Faulty {
         work: impl Future<Output = Result<T, BlobError>> + Send,
     ) -> Result<T, BlobError> {
         let (call, action) = self.decide(operation, name);
+        Self::act(call, action, work).await
+    }
+
+    async fn act<T>(
+        call: Call,
+        action: Action,
+        work: impl Future<Output = Result<T, BlobError>> + Send,
+    ) -> Result<T, BlobError> {
         match action {
-            Action::Pass | Action::HalfList(_) | Action::CutList(_) => work.await,
+            Action::Pass | Action::HalfList(_) | Action::CutList(_) | Action::Ahead(_) => work.await,
             Action::Fail => Err(injected(&call)),
             Action::FailAfter => {
                 work.await?;
@@ -121,13 +132,17 @@ impl Faulty {
                 work.await
             }
             Action::Hang => std::future::pending().await,
-            Action::Lose | Action::Rot => Err(match BlobId::new(name) {
+            Action::Lose | Action::Rot => Err(match BlobId::new(&call.name) {
                 Ok(id) if action == Action::Lose => BlobError::NotFound { id },
                 Ok(id) => BlobError::Damaged { id, source: "injected fault".into() },
                 Err(_) => injected(&call),
             }),
         }
     }
+}
+
+fn ahead(blob: BlobMetadata, time: SignedDuration) -> BlobMetadata {
+    BlobMetadata { timestamp: blob.timestamp + time, ..blob }
 }
 
 fn injected(call: &Call) -> BlobError {
@@ -154,6 +169,7 @@ impl Storage for Faulty {
             Action::FailAfter => whole.chain(lost).boxed(),
             Action::HalfList(n) => whole.take(n).boxed(),
             Action::CutList(n) => whole.take(n).chain(lost).boxed(),
+            Action::Ahead(time) => whole.map_ok(move |blob| ahead(blob, time)).boxed(),
             Action::Hang => futures::stream::pending().boxed(),
             Action::Delay(time) => futures::stream::once(async move {
                 tokio::time::sleep(time).await;
@@ -165,7 +181,11 @@ impl Storage for Faulty {
     }
 
     async fn stat(&self, id: &BlobId) -> Result<BlobMetadata, BlobError> {
-        self.run(Operation::Stat, id, self.inner.stat(id)).await
+        let (call, action) = self.decide(Operation::Stat, id);
+        if let Action::Ahead(time) = action {
+            return Ok(ahead(self.inner.stat(id).await?, time));
+        }
+        Self::act(call, action, self.inner.stat(id)).await
     }
 
     async fn get(&self, id: &BlobId, range: BlobRange) -> Result<Bytes, BlobError> {
@@ -231,6 +251,10 @@ mod tests {
         assert!(lossy.stat(&b).await.unwrap_err().is_not_found());
         let rotten = Faulty::new(inner.clone(), |_| Action::Rot);
         assert!(matches!(rotten.get(&b, BlobRange::All).await, Err(BlobError::Damaged { .. })));
+        let early = Faulty::new(inner.clone(), |_| Action::Ahead(SignedDuration::from_hours(1)));
+        let (told, real) = (early.stat(&b).await.unwrap(), inner.stat(&b).await.unwrap());
+        assert_eq!(told.timestamp.duration_since(real.timestamp), SignedDuration::from_hours(1));
+        assert_eq!(list_all(&early, "b").await.unwrap(), [told]);
         let late = Faulty::new(inner.clone(), |_| Action::FailAfter);
         assert!(late.delete(&b).await.is_err());
         assert!(inner.stat(&b).await.unwrap_err().is_not_found());

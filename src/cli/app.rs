@@ -8,13 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
-use larder::blob::BlobError;
 use larder::clock::{Clock, SystemClock};
-use larder::content::ContentError;
 use larder::content::index::IndexError;
 use larder::format::{FormatError, SecretBytes};
 use larder::policy::SourceInfo;
-use larder::repo::config::{ClientConfig, ConfigError};
+use larder::repo::config::ClientConfig;
 use larder::repo::{Credential, Identity, OpenOptions, Repository, RepositoryError, remembered};
 use larder::snapshot::Stop;
 
@@ -294,75 +292,6 @@ fn login_name() -> Option<String> {
         (fields.nth(1)? == id).then(|| name.to_owned())
     });
     in_file.or_else(|| std::env::var("USER").ok()).filter(|name| !name.is_empty())
-}
-
-/// An error with its causes, and what to do about it where that is known.
-pub(super) fn explain(e: &anyhow::Error) -> String {
-    let text = larder::error::chain(e.as_ref());
-    match hint(e) {
-        Some(hint) => format!("{text}\n{hint}"),
-        None => text,
-    }
-}
-
-fn hint(e: &anyhow::Error) -> Option<&'static str> {
-    e.chain().find_map(|cause| {
-        if let Some(e) = cause.downcast_ref::<RepositoryError>() {
-            return match e {
-                RepositoryError::NotFound { .. } => {
-                    Some("Check the location, or make one with: larder repository create")
-                }
-                RepositoryError::NotEmpty { has_repository: false, .. } => Some("Choose an empty location."),
-                RepositoryError::NoFormat { .. } => Some(NO_FORMAT_HINT),
-                RepositoryError::HalfCreated { .. } => {
-                    Some("If nobody else is creating it, delete the blob kopia.blobcfg and try again.")
-                }
-                RepositoryError::Format(e) => format_hint(e),
-                _ => None,
-            };
-        }
-        if let Some(e) = cause.downcast_ref::<ConfigError>() {
-            return matches!(e, ConfigError::NotConnected)
-                .then_some("Connect with: larder repository connect filesystem --path DIRECTORY");
-        }
-        if let Some(e) = cause.downcast_ref::<FormatError>() {
-            return format_hint(e);
-        }
-        if let Some(ContentError::Corrupt { .. } | ContentError::NotFound { .. }) = cause.downcast_ref() {
-            return Some(
-                "Put the damaged blob back from a copy of the storage if there is one. larder snapshot verify tells which \
-                 files of which snapshots are affected, larder restore --ignore-errors restores all others.",
-            );
-        }
-        match cause.downcast_ref::<BlobError>()? {
-            BlobError::Damaged { .. } => Some("Put the blob back from a copy of the storage if there is one."),
-            BlobError::NoSpace { .. } => Some("Free some space in the storage and try again; nothing was lost."),
-            BlobError::Denied { .. } => Some("Check the permissions of the storage."),
-            BlobError::Unavailable { .. } => Some("Try again later."),
-            _ => None,
-        }
-    })
-}
-
-/// The keys to everything are in it.
-const NO_FORMAT_HINT: &str = "Nothing can be read without the blob kopia.repository: put it back from a copy of the \
-                              storage. A copy from any time will do, with the password of that time. Where the password \
-                              never could be changed (format version 1), each pack has a copy of it at its beginning.";
-
-fn format_hint(e: &FormatError) -> Option<&'static str> {
-    match e {
-        FormatError::WrongPassword => Some(
-            "Check KOPIA_PASSWORD; if it was remembered, connect again with the right one. If it is right for certain, \
-                 the blob kopia.repository is damaged: put it back from a copy of the storage.",
-        ),
-        FormatError::Corrupt { what: "kopia.repository", .. } => Some(NO_FORMAT_HINT),
-        FormatError::Unknown { .. } | FormatError::RequiredFeature(_) => {
-            Some("The repository was made by a newer program; a newer larder may be able to read it.")
-        }
-        FormatError::ErrorCorrection { .. } => Some("Use kopia for this repository."),
-        FormatError::Corrupt { .. } => Some("Restore this blob from a copy of the storage, if there is one."),
-        _ => None,
-    }
 }
 
 /// An absolute path without `.`, `..` and doubled slashes, whether it is there or not.

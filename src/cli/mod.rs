@@ -8,6 +8,7 @@ mod app;
 mod args;
 mod blob;
 mod content;
+mod hints;
 mod histogram;
 mod index;
 mod list;
@@ -158,7 +159,7 @@ fn parse(mut command: clap::Command, arguments: impl Iterator<Item = OsString>) 
 }
 
 fn fail(e: &anyhow::Error) -> ExitCode {
-    output::error(&app::explain(e));
+    output::error(&hints::explain(e));
     ExitCode::FAILURE
 }
 

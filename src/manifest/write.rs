@@ -69,16 +69,14 @@ impl ManifestSet {
         if self.contents.len() < COMPACT_FROM || is_damaged {
             return Ok(false);
         }
-        let versions: Vec<Version> = self
-            .iter()
-            .map(|m| Version {
-                id: m.id,
-                labels: Some(m.labels.clone()),
-                modified: m.modified,
-                deleted: false,
-                data: Some(m.data.clone()),
-            })
-            .collect();
+        let alive = self.iter().map(|m| Version {
+            id: m.id,
+            labels: Some(m.labels.clone()),
+            modified: m.modified,
+            deleted: false,
+            data: Some(m.data.clone()),
+        });
+        let versions: Vec<Version> = alive.chain(self.unmatched.iter().cloned()).collect();
         write_content(contents, &versions)?;
         for old in &self.contents {
             contents.delete(old)?;

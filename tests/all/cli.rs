@@ -2,6 +2,7 @@
 
 mod client;
 mod content;
+mod damage;
 mod list;
 mod policy;
 mod refusals;

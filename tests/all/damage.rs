@@ -257,31 +257,39 @@ async fn a_damaged_index_keeps_nobody_out() {
 
 /// A tombstone must stay as long as what it deletes may come back.
 #[tokio::test(flavor = "multi_thread")]
-async fn manifests_are_not_compacted_while_an_index_is_damaged() {
-    let repository = TestRepository::new().await;
-    let set = async |days: i64| {
-        let writer = repository.open().await.writer().await.unwrap();
-        let mut policy = Policy::default();
-        policy.retention.keep_daily = Some(days);
-        store::set(&writer, &SourceInfo::global(), &policy).unwrap();
-        writer.commit().await.unwrap();
-    };
-    set(0).await;
-    let first = list_all(&*repository.storage, "xn").await.unwrap().remove(0).id;
-    for days in 1..15 {
-        set(days).await;
+async fn what_was_deleted_stays_so_when_an_index_comes_back() {
+    for is_missing in [false, true] {
+        let repository = TestRepository::new().await;
+        let set = async |days: i64| {
+            let writer = repository.open().await.writer().await.unwrap();
+            let mut policy = Policy::default();
+            policy.retention.keep_daily = Some(days);
+            store::set(&writer, &SourceInfo::global(), &policy).unwrap();
+            writer.commit().await.unwrap();
+        };
+        set(0).await;
+        let first = list_all(&*repository.storage, "xn").await.unwrap().remove(0).id;
+        for days in 1..15 {
+            set(days).await;
+        }
+        // The index with the first policy cannot be read for a while, in which others write, and would compact.
+        let whole = repository.storage.get(&first, BlobRange::All).await.unwrap();
+        if is_missing {
+            repository.storage.delete(&first).await.unwrap();
+        } else {
+            repository.memory.replace(&first, "damaged");
+        }
+        for days in 15..18 {
+            set(days).await;
+        }
+        let contents = repository.open().await.manifests().await.unwrap().contents().len();
+        assert_eq!(contents > 3, !is_missing, "{contents} contents: what is missing cannot be known of");
+        repository.memory.replace(&first, whole);
+        let (policies, errors) = store::load(&repository.open().await.manifests().await.unwrap());
+        assert!(errors.is_empty());
+        let days: Vec<_> = policies.iter().map(|p| p.policy.retention.keep_daily).collect();
+        assert_eq!(days, [Some(17)]);
     }
-    // The index with the first policy cannot be read for a while, in which others write.
-    let whole = repository.storage.get(&first, BlobRange::All).await.unwrap();
-    repository.memory.replace(&first, "damaged");
-    for days in 15..18 {
-        set(days).await;
-    }
-    repository.memory.replace(&first, whole);
-    let (policies, errors) = store::load(&repository.open().await.manifests().await.unwrap());
-    assert!(errors.is_empty());
-    let days: Vec<_> = policies.iter().map(|p| p.policy.retention.keep_daily).collect();
-    assert_eq!(days, [Some(17)]);
 }
 
 /// Damage of the copies that a client keeps for itself never matters.

@@ -51,7 +51,7 @@ impl Operation {
 }
 
 /// Names and bytes of all files.
-type Tree = BTreeMap<String, Vec<u8>>;
+pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 
 /// A repository with two acknowledged snapshots and a policy, and a source that has changed since.
 pub(crate) struct Stage {
@@ -324,7 +324,7 @@ pub(crate) async fn whole_snapshots(repository: &Repository) -> Vec<Snapshot> {
     snapshots
 }
 
-async fn tree(repository: &Repository, root: &Entry) -> Tree {
+pub(crate) async fn tree(repository: &Repository, root: &Entry) -> Tree {
     let mut found = Tree::new();
     let mut todo = vec![(String::new(), root.clone())];
     while let Some((path, entry)) = todo.pop() {

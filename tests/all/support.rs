@@ -56,19 +56,29 @@ impl TestRepository {
         self.try_open_through(storage).await.unwrap()
     }
 
+    /// Opens it at another time.
+    pub(crate) async fn open_at(&self, clock: Arc<dyn Clock>) -> Repository {
+        self.try_open(Arc::clone(&self.storage), None, clock).await.unwrap()
+    }
+
     pub(crate) async fn open_with_cache(&self, cache: &Path) -> Repository {
-        self.try_open(Arc::clone(&self.storage), Some(cache)).await.unwrap()
+        self.try_open(Arc::clone(&self.storage), Some(cache), Arc::clone(&self.clock)).await.unwrap()
     }
 
     pub(crate) async fn try_open_through(&self, storage: Arc<dyn Storage>) -> Result<Repository, RepositoryError> {
-        self.try_open(storage, None).await
+        self.try_open(storage, None, Arc::clone(&self.clock)).await
     }
 
-    async fn try_open(&self, storage: Arc<dyn Storage>, cache: Option<&Path>) -> Result<Repository, RepositoryError> {
+    async fn try_open(
+        &self,
+        storage: Arc<dyn Storage>,
+        cache: Option<&Path>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Repository, RepositoryError> {
         let options = OpenOptions {
             identity: Identity { username: "user".into(), hostname: "host".into() },
             cache_directory: cache.map(Path::to_owned),
-            clock: Arc::clone(&self.clock),
+            clock,
         };
         Repository::open(storage, &Credential::Key(self.key.clone()), options).await
     }

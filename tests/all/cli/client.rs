@@ -178,14 +178,19 @@ impl Client {
 
     /// The file of a blob.
     pub(super) fn blob(&self, id_prefix: &str) -> PathBuf {
+        let (_, path) =
+            self.blobs().into_iter().find(|(id, _)| id.starts_with(id_prefix)).expect("there is such a blob");
+        path
+    }
+
+    /// All blobs with their files.
+    pub(super) fn blobs(&self) -> Vec<(String, PathBuf)> {
         let repository = self.path("repo");
         let id_of = |path: &Path| {
-            let relative = path.strip_prefix(&repository).unwrap().to_str().unwrap();
-            relative.replace('/', "")
+            let relative = path.strip_prefix(&repository).ok()?.to_str()?;
+            Some(relative.replace('/', "").strip_suffix(".f")?.to_owned())
         };
-        let is_blob = |path: &PathBuf| path.starts_with(&repository) && path.is_file();
-        let found: Vec<PathBuf> = self.everything().into_keys().filter(is_blob).collect();
-        found.into_iter().find(|path| id_of(path).starts_with(id_prefix)).expect("there is such a blob")
+        self.everything().into_keys().filter_map(|path| Some((id_of(&path)?, path))).collect()
     }
 }
 

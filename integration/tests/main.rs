@@ -9,3 +9,4 @@ mod fixture;
 mod fixtures;
 mod large;
 mod pairs;
+mod unreadable;

@@ -14,3 +14,4 @@ mod large;
 mod pairs;
 mod power;
 mod resume;
+mod unreadable;

@@ -133,8 +133,11 @@ impl LocalDirectory {
 
     /// What is in it, in the order of the inodes, which is the order in which they are read the quickest.
     pub fn list(&self) -> io::Result<Vec<Listed>> {
+        // Not opened by its name `.`, which who may list a directory but not enter it cannot do.
+        let mut directory = Dir::new(self.fd.try_clone()?)?;
+        directory.rewind();
         let mut found = Vec::new();
-        for entry in Dir::read_from(&self.fd)? {
+        for entry in directory {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {

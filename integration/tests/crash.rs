@@ -154,7 +154,7 @@ fn the_program_may_be_killed_at_any_moment() {
         let keep = format!("--keep-daily={}", round + 1);
         let done = run_for(&sandbox, &["policy", "set", &name, &keep], quick);
         let found = daily(&sandbox, &name);
-        assert!(found == round as i64 + 1 || !done && found == policy, "{found}");
+        assert!(found == round.cast_signed() + 1 || !done && found == policy, "{found}");
         policy = found;
 
         let made = sandbox.snapshot(&source);

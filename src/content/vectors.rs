@@ -70,7 +70,7 @@ impl From<Shown> for IndexEntry {
 }
 
 /// The index in `plaintext` has these entries, and they encode to it; gives the bytes that are left.
-fn check_index<'a>(plaintext: &'a [u8], entries: Vec<Shown>, version: u8) -> &'a [u8] {
+fn check_index(plaintext: &[u8], entries: Vec<Shown>, version: u8) -> &[u8] {
     let entries: Vec<IndexEntry> = entries.into_iter().map(Into::into).collect();
     let index = Index::open(IndexData::Memory(plaintext.to_vec().into())).unwrap();
     index.check().unwrap();

@@ -129,10 +129,13 @@ fn unescape(text: &str) -> Vec<u8> {
 
 type Inode = usize;
 
+/// What a directory has, by name.
+type Names = BTreeMap<Vec<u8>, Inode>;
+
 #[derive(Clone, Debug)]
 enum Node {
     File { bytes: Vec<u8>, synced: Vec<u8> },
-    Directory { names: BTreeMap<Vec<u8>, Inode>, synced: BTreeMap<Vec<u8>, Inode> },
+    Directory { names: Names, synced: Names },
 }
 
 /// The part of a file system below one directory.
@@ -158,7 +161,7 @@ pub enum Loss {
 impl Disk {
     /// An empty directory that is safely there.
     pub fn new(root: &Path) -> Self {
-        let directory = Node::Directory { names: BTreeMap::new(), synced: BTreeMap::new() };
+        let directory = Node::Directory { names: Names::new(), synced: Names::new() };
         Self { root: root.to_owned(), nodes: vec![directory], open: BTreeMap::new() }
     }
 
@@ -173,9 +176,7 @@ impl Disk {
             "open" | "openat" => self.open_file(call),
             "write" | "writev" | "pwrite64" => self.write(call),
             "fsync" | "fdatasync" => self.sync(call),
-            "mkdir" => {
-                self.insert(&call.path(0), |_| Node::Directory { names: BTreeMap::new(), synced: BTreeMap::new() })
-            }
+            "mkdir" => self.insert(&call.path(0), |_| Node::Directory { names: Names::new(), synced: Names::new() }),
             "rename" | "renameat2" => self.rename(&call.path(0), &call.path(1)),
             "unlink" => self.names_of(&call.path(0)).is_some_and(|(names, name)| names.remove(&name).is_some()),
             "lseek" | "ioctl" => false,
@@ -257,7 +258,7 @@ impl Disk {
     }
 
     /// The names of the directory that a path is in, and the path's own.
-    fn names_of(&mut self, path: &Path) -> Option<(&mut BTreeMap<Vec<u8>, Inode>, Vec<u8>)> {
+    fn names_of(&mut self, path: &Path) -> Option<(&mut Names, Vec<u8>)> {
         let name = path.file_name()?.as_bytes().to_vec();
         let inode = self.find(path.parent()?)?;
         match &mut self.nodes[inode] {

@@ -42,7 +42,7 @@ fn what_a_stop_leaves_on_disk_passes_the_checker() {
         for calls in (number as u64..).step_by(rounds_apart()) {
             let left = directory.path().join("left");
             copy(&prepared, &left);
-            let last = if calls % 2 == 0 { Action::Fail } else { Action::FailAfter };
+            let last = if calls.is_multiple_of(2) { Action::Fail } else { Action::FailAfter };
             let faulty = Arc::new(Faulty::stop_after(open(&left), calls, last));
             // A runtime that ends waits for the calls that are under way.
             let done = runtime().block_on(stage.run(operation, &(Arc::clone(&faulty) as Arc<dyn Storage>)));
@@ -154,7 +154,7 @@ fn the_program_may_be_killed_at_any_moment() {
         let keep = format!("--keep-daily={}", round + 1);
         let done = run_for(&sandbox, &["policy", "set", &name, &keep], quick);
         let found = daily(&sandbox, &name);
-        assert!(found == round as i64 + 1 || !done && found == policy, "{found}");
+        assert!(found == round.cast_signed() + 1 || !done && found == policy, "{found}");
         policy = found;
 
         let made = sandbox.snapshot(&source);

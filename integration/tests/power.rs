@@ -127,7 +127,7 @@ impl Test<'_> {
             Some(key) => {
                 let source = self.sandbox.path().join("source");
                 runtime.block_on(check_repository(directory.path(), key, acknowledged, &source));
-                if self.states % 25 == 0 {
+                if self.states.is_multiple_of(25) {
                     let output = checker(&repository, PASSWORD, &["--read-all", "--splitter"]);
                     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
                 }

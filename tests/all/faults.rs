@@ -36,7 +36,7 @@ fn number(of: impl Hash) -> u64 {
 /// What becomes of a call: the same for the same seed, session and call.
 fn fate(seed: u64, session: u64, call: &Call) -> Action {
     let chance = number((seed, session, call.number));
-    let dies = number((seed, session)) % 4 == 0;
+    let dies = number((seed, session)).is_multiple_of(4);
     if dies && call.number > number((seed, session, "dies")) % 40 {
         return Action::Fail;
     }
@@ -48,7 +48,7 @@ fn fate(seed: u64, session: u64, call: &Call) -> Action {
         (20..40, Operation::List) => Action::HalfList((chance >> 32) as usize % 20),
         (40..50, Operation::List) => Action::CutList((chance >> 32) as usize % 20),
         (50..90, Operation::List | Operation::Stat) => {
-            Action::Ahead(SignedDuration::from_hours((chance >> 32) as i64 % 48 - 24))
+            Action::Ahead(SignedDuration::from_hours((chance >> 32).cast_signed() % 48 - 24))
         }
         (90..93, Operation::Get) => Action::Lose,
         (93..96, Operation::Get) => Action::Rot,
@@ -90,7 +90,7 @@ impl World {
         let script = move |call: &Call| fate(seed, session, call);
         let faulty: Arc<dyn Storage> = Arc::new(Faulty::new(Arc::clone(&self.repository.storage), script));
         let choice = number((seed, session, "choice"));
-        let (target, days) = (choice % TARGETS, session as i64);
+        let (target, days) = (choice % TARGETS, session.cast_signed());
         let victim = self.model.snapshots.keys().nth(choice as usize % self.model.snapshots.len().max(1)).copied();
         let kind = (choice >> 16) % 5;
         if kind < 2 {

@@ -131,6 +131,9 @@ type Inode = usize;
 /// What a directory holds, by name.
 type Names = BTreeMap<Vec<u8>, Inode>;
 
+/// What a directory has, by name.
+type Names = BTreeMap<Vec<u8>, Inode>;
+
 #[derive(Clone, Debug)]
 enum Node {
     File { bytes: Vec<u8>, synced: Vec<u8> },
@@ -160,7 +163,7 @@ pub enum Loss {
 impl Disk {
     /// An empty directory that is safely there.
     pub fn new(root: &Path) -> Self {
-        let directory = Node::Directory { names: BTreeMap::new(), synced: BTreeMap::new() };
+        let directory = Node::Directory { names: Names::new(), synced: Names::new() };
         Self { root: root.to_owned(), nodes: vec![directory], open: BTreeMap::new() }
     }
 
@@ -175,9 +178,7 @@ impl Disk {
             "open" | "openat" => self.open_file(call),
             "write" | "writev" | "pwrite64" => self.write(call),
             "fsync" | "fdatasync" => self.sync(call),
-            "mkdir" => {
-                self.insert(&call.path(0), |_| Node::Directory { names: BTreeMap::new(), synced: BTreeMap::new() })
-            }
+            "mkdir" => self.insert(&call.path(0), |_| Node::Directory { names: Names::new(), synced: Names::new() }),
             "rename" | "renameat2" => self.rename(&call.path(0), &call.path(1)),
             "unlink" => self.names_of(&call.path(0)).is_some_and(|(names, name)| names.remove(&name).is_some()),
             "lseek" | "ioctl" => false,

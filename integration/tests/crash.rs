@@ -42,7 +42,7 @@ fn what_a_stop_leaves_on_disk_passes_the_checker() {
         for calls in (number as u64..).step_by(rounds_apart()) {
             let left = directory.path().join("left");
             copy(&prepared, &left);
-            let last = if calls % 2 == 0 { Action::Fail } else { Action::FailAfter };
+            let last = if calls.is_multiple_of(2) { Action::Fail } else { Action::FailAfter };
             let faulty = Arc::new(Faulty::stop_after(open(&left), calls, last));
             // A runtime that ends waits for the calls that are under way.
             let done = runtime().block_on(stage.run(operation, &(Arc::clone(&faulty) as Arc<dyn Storage>)));

@@ -113,6 +113,9 @@ fn of_format(e: &FormatError) -> Option<&'static str> {
 
 fn of_content(e: &ContentError) -> Option<&'static str> {
     match e {
+        ContentError::NotFound { damaged, .. } if damaged.is_empty() => Some(
+            "If it should exist, an index blob is missing: put it back from a copy of the storage if there is one.",
+        ),
         ContentError::Corrupt { .. } | ContentError::CorruptEntry { .. } | ContentError::NotFound { .. } => Some(
             "Put the damaged blob back from a copy of the storage if there is one. larder snapshot verify tells which \
              files of which snapshots are affected, larder restore --ignore-errors restores all others.",

@@ -34,9 +34,10 @@ use crate::format::{CompressionAlgorithm, Compressor, Parameters};
 
 /// Packs that are filled at one time: one of each kind.
 const OPEN_PACKS: usize = 2;
-/// Entries, bytes and age of a session that make it due to be flushed.
+/// Entries, bytes and age of a session that make it due to be flushed. A crash may cost 1 GiB; what is sent while this
+/// is noticed, and the index written, must fit in as well.
 const FLUSH_ENTRIES: usize = 200_000;
-const FLUSH_BYTES: u64 = 1 << 30;
+const FLUSH_BYTES: u64 = 768 << 20;
 const FLUSH_AGE: SignedDuration = SignedDuration::from_mins(10);
 /// How often an index is written again when the epoch moves on meanwhile.
 const ATTEMPTS: u32 = 3;

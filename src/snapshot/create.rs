@@ -19,7 +19,7 @@ use crate::repo::Writer;
 /// How often to save the work so far, unless asked for more often (format page 21 §7).
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(45 * 60);
 /// How often to look whether an index or a checkpoint is due.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(250);
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug)]

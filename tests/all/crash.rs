@@ -97,7 +97,7 @@ async fn deletions_that_come_back_do_no_harm() {
             let below = Arc::clone(&forgetful) as Arc<dyn Storage>;
             let faulty = Arc::new(Faulty::stop_after(below, calls, Action::Fail));
             let done = stage.run(operation, &(Arc::clone(&faulty) as Arc<dyn Storage>)).await;
-            let deleted = forgetful.lose_power(|number| calls % 2 == 0 || number % 2 == 0).await;
+            let deleted = forgetful.lose_power(|number| calls.is_multiple_of(2) || number.is_multiple_of(2)).await;
             stage.check(operation, done.is_ok(), &(left as Arc<dyn Storage>)).await;
             if faulty.calls() <= calls {
                 assert!(deleted > 0, "{operation:?} deletes its session markers");

@@ -24,7 +24,7 @@ use crate::support::{TestRepository, make_snapshot, source, write_files};
 
 const SESSIONS: u64 = 24;
 /// After which a session that hangs is given up.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_millis(700);
 const TARGETS: u64 = 3;
 
 fn number(of: impl Hash) -> u64 {
@@ -189,7 +189,7 @@ fn on_disk(source: &TempDir) -> Tree {
 
 #[test]
 fn what_was_acknowledged_is_there_whatever_the_storage_does() {
-    let seeds = std::env::var("LARDER_ROUNDS").map_or(12, |rounds| rounds.parse().unwrap());
+    let seeds = std::env::var("LARDER_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
     let (mut acknowledged, mut failed) = (0, 0);
     for seed in 0..seeds {
         let runtime = Runtime::new().unwrap();

@@ -1,6 +1,7 @@
 //! Going on after an interruption: what was uploaded some time ago is not uploaded again, and files that a checkpoint
 //! names are not read again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use larder::content::Scratch;
 use larder::content::id::Prefix;
 use larder::format::testdata::splitmix;
 use larder::snapshot::create::CreateOptions;
+use larder::snapshot::directory::Directory;
 use larder::snapshot::summary::Incomplete;
 use larder::snapshot::upload::{Progress, Source, UploadOptions};
 use tempfile::TempDir;
@@ -87,20 +89,23 @@ async fn files_that_a_checkpoint_names_are_not_read_again() {
 
     let open = repository.open().await;
     let checkpoints = whole_snapshots(&open).await;
-    let checkpoint = checkpoints.last().unwrap();
-    assert_eq!(checkpoint.incomplete, Some(Incomplete::Checkpoint));
-    let mut known = 0;
-    let mut todo = vec![root(checkpoint).clone()];
-    while let Some(directory) = todo.pop() {
-        let entries = larder::snapshot::directory::Directory::read(open.contents(), directory.object).await.unwrap();
-        for entry in entries.entries {
-            if entry.kind.is_directory() {
-                todo.push(entry);
-            } else if !entry.is_partial() {
-                known += 1;
+    assert!(!checkpoints.is_empty());
+    let mut known = BTreeSet::new();
+    for checkpoint in checkpoints {
+        assert_eq!(checkpoint.incomplete, Some(Incomplete::Checkpoint));
+        let mut todo = vec![(String::new(), root(&checkpoint).object)];
+        while let Some((path, directory)) = todo.pop() {
+            for entry in Directory::read(open.contents(), directory).await.unwrap().entries {
+                let path = format!("{path}/{}", entry.name);
+                if entry.kind.is_directory() {
+                    todo.push((path, entry.object));
+                } else if !entry.is_partial() {
+                    known.insert(path);
+                }
             }
         }
     }
+    let known = known.len() as u64;
     assert!((1..=FILES).contains(&known), "the checkpoint has {known} files");
     let progress = Arc::new(Progress::default());
     let made = make(&open, directory.path(), input(), &[], &CreateOptions::default(), &progress).await.unwrap();

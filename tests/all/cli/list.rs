@@ -60,7 +60,8 @@ fn errors() {
         (
             &["show", "00000000000000000000000000000000"],
             "cannot open object 00000000000000000000000000000000: content 00000000000000000000000000000000 does not \
-             exist\n",
+             exist\nIf it should exist, an index blob is missing: put it back from a copy of the storage if there is \
+             one.\n",
         ),
     ] {
         assert_eq!(client.fails(arguments), error);

@@ -128,8 +128,6 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 type Inode = usize;
-/// What a directory holds, by name.
-type Names = BTreeMap<Vec<u8>, Inode>;
 
 /// What a directory has, by name.
 type Names = BTreeMap<Vec<u8>, Inode>;

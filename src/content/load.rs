@@ -1,7 +1,7 @@
 //! Loading the indexes that count: list, decide, fetch what is not at hand.
 //!
 //! What counts is decided by [`epoch`](super::epoch) or, in old repositories, by the compaction logs of
-//! [`legacy`](super::legacy). Index blobs that the last view or a local [run](super::index::runs) covers are not
+//! [`legacy`]. Index blobs that the last view or a local [run](super::index::runs) covers are not
 //! fetched again. Fetched ones are checked as a whole, and kept as runs.
 //!
 //! A blob that vanishes between listing and reading was superseded meanwhile: the load begins anew. A blob that is

@@ -4,7 +4,7 @@
 //! nothing. Dropped without one, it leaves nothing to be seen.
 //!
 //! [`config`] is the file that remembers where a repository is, [`remembered`] what opens it, [`ConnectionToken`]
-//! both as a word; [`create`] makes a new one.
+//! both as a word; [`create()`] makes a new one.
 
 pub mod config;
 mod create;

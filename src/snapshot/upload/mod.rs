@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The tree is worked on by a pool of plain threads; each step is a task that any of them may take. A directory is a
-//! [`Node`] that counts what it still waits for, and whoever brings the last piece finishes it. Nothing waits for
+//! `Node` that counts what it still waits for, and whoever brings the last piece finishes it. Nothing waits for
 //! anything else, so the work in memory is the directories under way, and a chunk or two per thread.
 //!
 //! Directories are always read anew and written anew: what did not change is the same content and costs nothing. Of

@@ -286,6 +286,10 @@ async fn compare_objects(repository: &Repository, before: &Entry, after: &Entry)
                 assert!(entry.object == again.object || compressed, "{entry:?} {again:?}");
             }
             assert_eq!((&entry.name, entry.mode, entry.mtime), (&again.name, again.mode, again.mtime));
+            // Only root can give files away.
+            let owned = (entry.uid, entry.gid) == (again.uid, again.gid);
+            assert!(owned || !rustix::process::geteuid().is_root(), "{entry:?} {again:?}");
+            explained |= !owned;
         }
         assert_eq!(old.entries.len(), new.entries.len());
         assert!(explained, "{} and {} differ without a reason", before.object, after.object);

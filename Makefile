@@ -44,7 +44,7 @@ integration: ## tests that need the strict checker, all fixtures, servers, mount
 
 .PHONY: soak
 soak: ## the same tests and more, for hours: many more cases, rounds and inputs
-	.ci/setup rust python
+	.ci/setup rust python strace
 	PROPTEST_CASES=20000 cargo test --locked --release --workspace --exclude integration
 	cargo build --locked --workspace --bins --examples
 	LARDER_ROUNDS=500 PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \

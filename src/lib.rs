@@ -12,7 +12,7 @@
 //! content (index, epoch)             deduplicated, packed, encrypted pieces, and the indexes that find them
 //! format                             repository format, keys, hashing, encryption, compression, splitter
 //! blob                               named bytes in a storage, and the storages
-//! ──────────────                     leaves: clock, bytes, durable, and the crates larder-cache and larder-mount
+//! ──────────────                     leaves: clock, bytes, durable, sync, and the crates larder-cache and larder-mount
 //! ```
 //!
 //! Inside one line nothing imports its neighbour, except `snapshot` → `policy`.
@@ -30,3 +30,4 @@ pub mod object;
 pub mod policy;
 pub mod repo;
 pub mod snapshot;
+mod sync;

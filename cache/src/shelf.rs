@@ -421,7 +421,6 @@ mod tests {
     }
 
     proptest! {
-
         #[test]
         fn damage_is_never_given_out(length in 1..3 * BLOCK, at in any::<prop::sample::Index>(), bit in 0..8_u8, cut: bool) {
             let (_directory, shelf) = shelf();

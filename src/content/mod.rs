@@ -22,7 +22,6 @@ pub mod pack;
 mod reader;
 mod sealed;
 pub mod session;
-mod slots;
 #[cfg(test)]
 mod vectors;
 mod writer;

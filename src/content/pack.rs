@@ -17,8 +17,8 @@ use crate::bytes::Payload;
 use crate::content::ContentError;
 use crate::content::index::{self, IndexEntry};
 use crate::content::session::SessionId;
-use crate::content::slots::Slot;
 use crate::format::Crypto;
+use crate::sync::Taken;
 
 const PREAMBLE: usize = 32;
 const ALIGNMENT: usize = 4096;
@@ -54,7 +54,7 @@ pub(super) struct PackBuilder {
     /// Small contents since the last piece of `payload`.
     tail: Vec<u8>,
     entries: Vec<IndexEntry>,
-    slot: Slot,
+    slot: Taken,
 }
 
 /// A pack to be uploaded.
@@ -62,12 +62,12 @@ pub(super) struct PackBuilder {
 pub(super) struct FinishedPack {
     pub(super) id: BlobId,
     pub(super) payload: Payload,
-    pub(super) slot: Slot,
+    pub(super) slot: Taken,
 }
 
 impl PackBuilder {
     /// `head` is the copy of the format block, or empty.
-    pub(super) fn new(kind: PackKind, session: &SessionId, head: &[u8], slot: Slot) -> Result<Self, ContentError> {
+    pub(super) fn new(kind: PackKind, session: &SessionId, head: &[u8], slot: Taken) -> Result<Self, ContentError> {
         let name = hex::encode(random::<16>()?);
         let id = BlobId::new(&format!("{}{name}-{session}", kind.letter())).map_err(ContentError::internal)?;
         let tail = [head, &random::<PREAMBLE>()?].concat();

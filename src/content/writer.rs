@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::SignedDuration;
 use tokio::runtime::Handle;
@@ -26,14 +26,14 @@ use super::index::set::Layer;
 use super::index::{self, IndexEntry};
 use super::pack::{FinishedPack, PackBuilder, PackKind, random};
 use super::session::{self, Marker, SessionId};
-use super::slots::Slots;
 use super::{ContentError, Reader, legacy, load, sealed};
 use crate::blob::{BlobId, PutOptions, Retention, Storage};
 use crate::clock::Clock;
 use crate::format::{CompressionAlgorithm, Compressor, Parameters};
+use crate::sync::{Budget, lock};
 
 /// Packs that are filled at one time: one of each kind.
-const OPEN_PACKS: usize = 2;
+const OPEN_PACKS: u64 = 2;
 /// Entries, bytes and age of a session that make it due to be flushed. A crash may cost 1 GiB; what is sent while this
 /// is noticed, and the index written, must fit in as well.
 const FLUSH_ENTRIES: usize = 200_000;
@@ -93,8 +93,8 @@ struct Inner {
     open: Mutex<Open>,
     /// Entries that the reader's indexes do not have yet, with the number of their session.
     pending: Mutex<HashMap<ContentId, (u64, IndexEntry)>>,
-    /// One for each pack that is filled or uploaded.
-    slots: Arc<Slots>,
+    /// Packs in memory: each takes one from its first content until it is in the storage.
+    slots: Budget,
     /// Held by a flush from its beginning to its end.
     flushing: tokio::sync::Mutex<()>,
     /// Bytes of packs since the last flush began.
@@ -147,16 +147,11 @@ impl Drop for OutstandingPack {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is changed in single steps, so a panicking thread leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Writer {
     /// Must be called inside a runtime, which then runs the uploads.
     pub fn new(reader: Arc<Reader>, clock: Arc<dyn Clock>, options: WriterOptions) -> Result<Self, ContentError> {
         let open = Open { session: Session::new(&*clock, 0)?, data: None, metadata: None };
-        let slots = Slots::new(OPEN_PACKS + reader.storage().parallel_puts().max(1));
+        let slots = Budget::new(OPEN_PACKS + reader.storage().parallel_puts().max(1) as u64);
         Ok(Self(Arc::new(Inner {
             reader,
             clock,
@@ -361,11 +356,11 @@ impl Inner {
                 if id.prefix().is_none() { (PackKind::Data, data) } else { (PackKind::Metadata, metadata) };
             let pack = match place {
                 Some(pack) => pack,
-                None => match self.slots.try_take() {
+                None => match self.slots.try_take(1) {
                     Some(slot) => place.insert(PackBuilder::new(kind, &session.id, &self.options.pack_head, slot)?),
                     None => {
                         drop(open);
-                        self.slots.wait();
+                        self.slots.wait(1);
                         continue;
                     }
                 },

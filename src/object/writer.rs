@@ -48,7 +48,9 @@ pub fn put_chunk(
             return Ok(ObjectId { content, indirection: 0, compressed: true });
         }
     }
-    let id = id.unwrap_or_else(|| contents.id_of(options.prefix, chunk));
+    let Some(id) = id else {
+        return Ok(ObjectId::direct(contents.put(options.prefix, chunk, options.compression, scratch)?));
+    };
     contents.put_with_id(id, chunk, options.compression, scratch)?;
     Ok(ObjectId::direct(id))
 }

@@ -161,6 +161,16 @@ pub(super) fn beside(config_path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
+/// Removes a file of a configuration, if it is there.
+pub fn remove(path: &Path) -> Result<(), ConfigError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(ConfigError::File { what: "cannot remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file that only its owner can read, whole or not at all.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     let lost = |source| ConfigError::File { what: "cannot write", path: path.to_owned(), source };

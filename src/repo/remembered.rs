@@ -19,7 +19,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::config::{ConfigError, beside, write_private};
+use super::config::{ConfigError, beside, remove, write_private};
 use crate::format::{FormatKey, SecretBytes};
 
 const KEY_LENGTH: usize = 32;
@@ -58,15 +58,8 @@ pub fn load_key(config_path: &Path, password: &SecretBytes) -> Option<FormatKey>
 
 /// Forgets the password and its key.
 pub fn forget(config_path: &Path) -> Result<(), ConfigError> {
-    for path in [key_file(config_path), password_file(config_path)] {
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(ConfigError::File { what: "cannot remove", path, source });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    remove(&key_file(config_path))?;
+    remove(&password_file(config_path))
 }
 
 fn password_file(config_path: &Path) -> PathBuf {

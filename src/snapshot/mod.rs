@@ -7,7 +7,6 @@
 //! Trees are worked on by plain threads, as reading and writing local files blocks anyway; they wait for the
 //! asynchronous store where they need it.
 
-mod budget;
 pub mod create;
 pub mod directory;
 pub mod entry;
@@ -27,6 +26,9 @@ use crate::manifest::{Labels, ManifestError, TYPE_LABEL};
 use crate::object::{ObjectError, ObjectId};
 use crate::policy::PolicyError;
 use crate::repo::RepositoryError;
+
+/// Bytes of fetched contents in memory at one time: enough to keep all threads busy, however many there are.
+const FETCHED_BYTES: u64 = 32 << 20;
 
 /// Tells work under way to end soon; it says itself how far it got.
 #[derive(Clone, Debug, Default)]

@@ -9,19 +9,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::budget::Budget;
 use super::directory::Directory;
 use super::entry::{Entry, Kind, Name};
-use super::{SnapshotError, Stop, by_chance};
+use super::{FETCHED_BYTES, SnapshotError, Stop, by_chance};
 use crate::blob::list_all;
 use crate::content::index::IndexEntry;
 use crate::content::{ContentError, Reader};
 use crate::object::{Object, ObjectId, Piece};
+use crate::sync::{Budget, lock};
 
 /// Bytes of pieces fetched by one task at once.
 const READ_BYTES: u64 = 8 << 20;
@@ -127,10 +127,6 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 struct Run {
     contents: Arc<Reader>,
     runtime: Handle,
@@ -168,7 +164,7 @@ pub async fn verify(
         runtime: Handle::current(),
         options,
         readers,
-        budget: Budget::for_contents(),
+        budget: Budget::new(FETCHED_BYTES),
         queue,
         progress,
         stop: stop.clone(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each line may use the lines above it, and no module of its own.
 const LAYERS: &[&[&str]] = &[
-    &["bytes", "clock", "durable", "error", "json"],
+    &["bytes", "clock", "durable", "error", "json", "sync"],
     &["blob"],
     &["format"],
     &["content"],

@@ -170,13 +170,6 @@ pub(super) fn disconnect(app: &App) -> anyhow::Result<()> {
         }
     }
     remembered::forget(&config_path)?;
-    remove(&config::maintenance_lock_file(&config_path))?;
-    remove(&config_path)
-}
-
-fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e).context(format!("cannot remove {}", path.display())),
-        _ => Ok(()),
-    }
+    config::remove(&config::maintenance_lock_file(&config_path))?;
+    Ok(config::remove(&config_path)?)
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Place, lock};
+use super::Place;
 use crate::snapshot::entry::{Entry, Name};
+use crate::sync::lock;
 
 #[derive(Default)]
 pub(super) struct Links(Mutex<HashMap<String, State>>);

@@ -15,16 +15,16 @@ mod target;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::budget::Budget;
 use super::directory::Directory;
 use super::entry::{Entry, Kind, Name};
-use super::{SnapshotError, Stop};
+use super::{FETCHED_BYTES, SnapshotError, Stop};
 use crate::content::Reader;
+use crate::sync::{Budget, lock};
 use links::Links;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,11 +97,6 @@ impl Progress {
 
 fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change under these locks is a single step, so a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What all tasks of one restore share.
@@ -222,7 +217,7 @@ pub async fn restore(
         options,
         progress,
         stop: stop.clone(),
-        budget: Budget::for_contents(),
+        budget: Budget::new(FETCHED_BYTES),
         links: Links::default(),
         root: OnceLock::new(),
         has_failed: AtomicBool::new(false),

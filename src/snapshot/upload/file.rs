@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use super::links::Inode;
 use super::node::{Node, compressor};
-use super::{Run, add, lock};
+use super::{Run, add};
 use crate::content::id::{ContentId, Prefix};
 use crate::object::{
     Chunker, ListEntry, ObjectError, ObjectId, ObjectOptions, chunk_ids, put_bytes, put_chunk, put_list, put_stream,
@@ -19,6 +19,7 @@ use crate::object::{
 use crate::policy::Policy;
 use crate::snapshot::entry::{Entry, Kind, Name, PARTIAL_PREFIX, Rare, Xattrs};
 use crate::snapshot::local::{LocalDirectory, Metadata, RangeReader};
+use crate::sync::lock;
 
 /// Files above this size, in bytes, have a task of their own.
 const LARGE: u64 = 4 << 20;

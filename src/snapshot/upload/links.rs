@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::lock;
 use super::node::Node;
 use crate::object::ObjectId;
 use crate::snapshot::entry::{Entry, Rare};
 use crate::snapshot::local::Metadata;
+use crate::sync::lock;
 
 #[derive(Default)]
 pub(super) struct Links {

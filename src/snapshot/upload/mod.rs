@@ -26,7 +26,7 @@ mod visit;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -41,6 +41,7 @@ use crate::content::id::Prefix;
 use crate::content::{Scratch, Writer};
 use crate::object::{Object, ObjectId, ObjectOptions, put_bytes};
 use crate::policy::PolicyTree;
+use crate::sync::lock;
 pub use checkpoint::Checkpointer;
 use file::SmallFile;
 use links::Links;
@@ -132,11 +133,6 @@ impl Progress {
 
 fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change under these locks is a single step, so a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What all tasks of one upload share.

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::file::LargeFile;
-use super::{Run, Severity, add, finish, lock};
+use super::{Run, Severity, add, finish};
 use crate::format::CompressionAlgorithm;
 use crate::policy::PolicyTree;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::entry::{Entry, Kind, Name, Xattrs};
 use crate::snapshot::local::Metadata;
 use crate::snapshot::summary::FailedEntry;
+use crate::sync::lock;
 
 pub(super) struct Node {
     pub(super) run: Arc<Run>,

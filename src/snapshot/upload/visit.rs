@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 
 use super::file::{self, SmallFile};
 use super::node::Node;
-use super::{Run, add, ignore, lock};
+use super::{Run, add, ignore};
 use crate::object::ObjectId;
 use crate::policy::IgnoreContext;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::directory::Directory;
 use crate::snapshot::entry::{Entry, Kind, Name};
 use crate::snapshot::local::{Listed, LocalDirectory, Metadata};
+use crate::sync::lock;
 
 /// Files and bytes of small files that make one task.
 const BATCH_FILES: usize = 64;

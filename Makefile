@@ -4,6 +4,7 @@ export LARDER_FORMAT ?= ../shared/format
 FUZZ_SECONDS ?= 60
 LARDER_BENCH ?= ../shared/bench
 SCALE ?= 1
+TOOLS ?= larder,restic,rustic,borg,bupstash
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .PHONY: help
@@ -37,14 +38,14 @@ fuzz: ## every parser with made-up input, for FUZZ_SECONDS (60) each
 
 .PHONY: integration
 integration: ## tests that need the strict checker, all fixtures, servers, mounts, time
-	.ci/setup rust python strace
+	.ci/setup rust python strace clock
 	cargo build --locked --workspace --bins --examples
 	PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
 		cargo test --locked --package integration
 
 .PHONY: soak
 soak: ## the same tests and more, for hours: many more cases, rounds and inputs
-	.ci/setup rust python strace
+	.ci/setup rust python strace clock
 	PROPTEST_CASES=20000 cargo test --locked --release --workspace --exclude integration
 	cargo build --locked --workspace --bins --examples
 	LARDER_ROUNDS=500 PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
@@ -52,11 +53,17 @@ soak: ## the same tests and more, for hours: many more cases, rounds and inputs
 	$(MAKE) fuzz FUZZ_SECONDS=1800
 
 .PHONY: bench
-bench: ## speed and memory: parts, and whole commands side by side with other tools that are on PATH
+bench: ## speed and memory: parts, and whole commands side by side with those of TOOLS that are on PATH, at SCALE (1)
 	.ci/setup rust
 	cargo bench --locked --bench parts
 	cargo build --locked --release
 	mkdir -p $(TARGET)/bench
 	PATH="$(abspath $(TARGET))/release:$$PATH" python3 $(LARDER_BENCH)/compare.py --scale $(SCALE) \
 		--data $(abspath $(TARGET))/bench/data-$(SCALE) --work $(abspath $(TARGET))/bench/work \
-		--tools larder,restic,rustic,borg,bupstash
+		--tools $(TOOLS)
+
+.PHONY: large
+large: ## speed and memory with a million files, five million contents and a file of 8 GiB; needs 30 GiB of disk
+	.ci/setup rust
+	cargo build --locked --release --bins --examples
+	tests/bench/large.py $(TARGET)/release/larder $(TARGET)/release/examples/many-contents $(TARGET)/bench/large

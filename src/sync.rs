@@ -1,4 +1,4 @@
-//! What plain threads share: locks, and a limit on what all of them hold at one time.
+//! What plain threads share: locks, limits on what all of them hold at one time, and things to take turns with.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -68,8 +68,31 @@ impl Drop for Taken {
     }
 }
 
+/// A few things for more threads, made when they are first needed.
+#[derive(Debug)]
+pub(crate) struct Pool<T> {
+    free: Budget,
+    made: Mutex<Vec<T>>,
+}
+
+impl<T: Default> Pool<T> {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { free: Budget::new(most as u64), made: Mutex::default() }
+    }
+
+    /// Does something with one of them, when there is one that nobody uses. Must not be called again by `f`.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let _turn = self.free.take(1);
+        let mut one = lock(&self.made).pop().unwrap_or_default();
+        let result = f(&mut one);
+        lock(&self.made).push(one);
+        result
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
 
     use super::*;
@@ -96,5 +119,26 @@ mod tests {
         assert!(budget.try_take(1).is_none());
         drop(all);
         assert!(budget.try_take(2).is_some());
+    }
+
+    #[test]
+    fn a_pool_has_no_more_than_its_most() {
+        let pool = Pool::<u32>::new(2);
+        let (now, most) = (AtomicU32::new(0), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    pool.with(|used| {
+                        *used += 1;
+                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        thread::yield_now();
+                        now.fetch_sub(1, Ordering::SeqCst);
+                    });
+                });
+            }
+        });
+        assert!(most.into_inner() <= 2);
+        let made = pool.made.into_inner().unwrap();
+        assert!(made.len() <= 2 && made.iter().sum::<u32>() == 8);
     }
 }

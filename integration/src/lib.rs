@@ -188,6 +188,24 @@ pub fn check(repository: &Path, password: &str) -> String {
     text(&output.stdout)
 }
 
+/// A crash may leave temporary files, and markers of sessions, which vouch for their packs.
+pub fn assert_only_leftovers(warnings: &str) {
+    let allowed =
+        |line: &str| ["warning storage.temp ", "warning session.leftover "].iter().any(|w| line.starts_with(w));
+    let others: Vec<&str> = warnings.lines().filter(|line| !allowed(line)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+/// The library that shifts the clock of a process which loads it first, by what `FAKETIME` says.
+pub fn clock_shifter() -> PathBuf {
+    let found = ["/usr/lib", "/usr/lib64"].iter().flat_map(fs::read_dir).flatten().flatten().find_map(|architecture| {
+        let library = architecture.path().join("faketime/libfaketimeMT.so.1");
+        library.exists().then_some(library)
+    });
+    let alone = ["/usr/lib/faketime", "/usr/lib64/faketime"].map(|at| Path::new(at).join("libfaketimeMT.so.1"));
+    found.or_else(|| alone.into_iter().find(|path| path.exists())).expect("libfaketime is installed")
+}
+
 pub fn checker(repository: &Path, password: &str, arguments: &[&str]) -> Output {
     let script = format_directory().join("check_repo.py");
     let mut command = python();

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use integration::{Sandbox, check, rounds, text};
+use integration::{Sandbox, assert_only_leftovers, check, rounds, text};
 use larder::blob::Storage;
 use larder::blob::faulty::{Action, Faulty};
 use larder::blob::fs::{FilesystemConfig, FilesystemStorage};
@@ -21,14 +21,6 @@ const SMALLEST_PACK_SIZE: u32 = 10 << 20;
 
 fn open(path: &Path) -> Arc<dyn Storage> {
     Arc::new(FilesystemStorage::open(&FilesystemConfig::new(path)).unwrap())
-}
-
-/// A crash may leave temporary files, and markers of sessions, which vouch for their packs.
-fn assert_only_leftovers(warnings: &str) {
-    let allowed =
-        |line: &str| ["warning storage.temp ", "warning session.leftover "].iter().any(|w| line.starts_with(w));
-    let others: Vec<&str> = warnings.lines().filter(|line| !allowed(line)).collect();
-    assert!(others.is_empty(), "{others:#?}");
 }
 
 #[test]

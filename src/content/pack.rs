@@ -80,12 +80,14 @@ impl PackBuilder {
     }
 
     /// Adds a stored content and returns its offset.
-    pub(super) fn append(&mut self, stored: Vec<u8>) -> Result<u32, ContentError> {
+    pub(super) fn append(&mut self, mut stored: Vec<u8>) -> Result<u32, ContentError> {
         let offset = u32::try_from(self.len()).map_err(ContentError::internal)?;
         if stored.len() <= COPIED_UP_TO {
             self.tail.extend_from_slice(&stored);
         } else {
             self.payload.push(std::mem::take(&mut self.tail));
+            // It was made with room for bytes that cannot be compressed.
+            stored.shrink_to_fit();
             self.payload.push(stored);
         }
         Ok(offset)

@@ -29,7 +29,7 @@ use super::session::{self, Marker, SessionId};
 use super::{ContentError, Reader, legacy, load, sealed};
 use crate::blob::{BlobId, PutOptions, Retention, Storage};
 use crate::clock::Clock;
-use crate::format::{CompressionAlgorithm, Compressor, Parameters};
+use crate::format::{CompressionAlgorithm, Compressor, NONCE_LEN, OVERHEAD, Parameters};
 use crate::sync::{Budget, lock};
 
 /// Packs that are filled at one time: one of each kind.
@@ -57,7 +57,6 @@ pub struct WriterOptions {
 #[derive(Default)]
 pub struct Scratch {
     compressor: Compressor,
-    compressed: Vec<u8>,
 }
 
 impl Scratch {
@@ -224,15 +223,16 @@ impl Writer {
         let crypto = inner.reader.crypto();
         let iv = id.iv().ok_or_else(|| ContentError::NotFound { id, damaged: Vec::new() })?;
         let compression = compression.filter(|_| inner.options.parameters.compresses_contents());
-        scratch.compressed.clear();
-        let compressed = match compression {
-            Some(algorithm) if scratch.compressor.compress(algorithm, data, &mut scratch.compressed)? => {
-                algorithm.header_id()
-            }
-            _ => 0,
-        };
-        let plaintext = if compressed == 0 { data } else { &scratch.compressed };
-        let stored = crypto.cipher.seal(iv, plaintext);
+        let (mut stored, mut compressed) = (vec![0; NONCE_LEN], 0);
+        if let Some(algorithm) = compression
+            && scratch.compressor.compress(algorithm, data, &mut stored)?
+        {
+            compressed = algorithm.header_id();
+        } else {
+            stored.reserve_exact(data.len() + OVERHEAD);
+            stored.extend_from_slice(data);
+        }
+        crypto.cipher.seal_in_place(iv, &mut stored);
         let full = inner.append(id, stored, data.len(), compressed)?;
         full.map_or(Ok(()), |pack| inner.finish_and_upload(pack))
     }

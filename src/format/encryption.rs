@@ -19,7 +19,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+pub use aws_lc_rs::aead::NONCE_LEN;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{hmac, rand};
 
 use super::by_name;
@@ -27,6 +28,7 @@ use super::error::{AuthenticationFailed, FormatError};
 use super::keys::{Secret32, content_key_secret};
 
 const TAG_LENGTH: usize = 16;
+const SHORT_ENOUGH: &str = "an item is shorter than 64 GiB, the most that one nonce can encrypt";
 
 /// How much longer stored bytes are than the plaintext.
 pub const OVERHEAD: usize = NONCE_LEN + TAG_LENGTH;
@@ -111,11 +113,15 @@ impl Cipher {
         stored
     }
 
-    /// Like [`Cipher::seal`], after what `out` already holds.
-    pub fn seal_append(&self, iv: &[u8], plaintext: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + plaintext.len() + OVERHEAD, 0);
-        seal_into(&self.item_key(iv), random_nonce(), iv, plaintext, &mut out[start..]);
+    /// The same in the place of the plaintext, which lies in `item` after [`NONCE_LEN`] bytes of any value.
+    pub fn seal_in_place(&self, iv: &[u8], item: &mut Vec<u8>) {
+        item.resize(item.len().max(NONCE_LEN), 0);
+        let nonce = random_nonce();
+        let (nonce_part, plaintext) = item.split_at_mut(NONCE_LEN);
+        nonce_part.copy_from_slice(&nonce);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self.item_key(iv).seal_in_place_separate_tag(nonce, Aad::from(iv), plaintext).expect(SHORT_ENOUGH);
+        item.extend_from_slice(tag.as_ref());
     }
 
     /// The plaintext of what was sealed under the same `iv`.
@@ -182,8 +188,7 @@ fn seal_into(key: &LessSafeKey, nonce: [u8; NONCE_LEN], aad: &[u8], plaintext: &
     nonce_part.copy_from_slice(&nonce);
     let (ciphertext, tag) = rest.split_at_mut(plaintext.len());
     let nonce = Nonce::assume_unique_for_key(nonce);
-    key.seal_out_of_place_scatter(nonce, Aad::from(aad), plaintext, ciphertext, &[], tag)
-        .expect("an item is shorter than 64 GiB, the most that one nonce can encrypt");
+    key.seal_out_of_place_scatter(nonce, Aad::from(aad), plaintext, ciphertext, &[], tag).expect(SHORT_ENOUGH);
 }
 
 fn open(key: &LessSafeKey, aad: &[u8], stored: &[u8]) -> Result<Vec<u8>, AuthenticationFailed> {

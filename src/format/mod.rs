@@ -32,7 +32,7 @@ pub mod testdata;
 pub use blobcfg::{BLOB as BLOB_CONFIG_BLOB, BlobConfig};
 pub use block::{BLOB as FORMAT_BLOB, FormatBlock};
 pub use compression::{CompressionAlgorithm, Compressor, Length, decompress, gunzip};
-pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, OVERHEAD, open_block, seal_block};
+pub use encryption::{Cipher, EncryptionAlgorithm, MAINTENANCE_AAD, NONCE_LEN, OVERHEAD, open_block, seal_block};
 pub use error::{AuthenticationFailed, FormatError};
 pub use hashing::{Digest, HashAlgorithm, Hasher, MAX_DIGEST_LENGTH};
 pub use keys::{FormatKey, KeyDerivation, Secret32, SecretBytes};

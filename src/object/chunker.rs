@@ -1,7 +1,7 @@
 //! Cuts a stream into chunks while it is read.
 //!
 //! The chunk under way is kept in one buffer, so the splitter always sees all of it, and nothing depends on how many
-//! bytes a read happens to give.
+//! bytes a read happens to give. What was read beyond a cut, little, is copied to the next chunk.
 
 use std::io::{self, Read};
 
@@ -13,26 +13,26 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Chunker {
     splitter: SplitterAlgorithm,
-    /// Bytes since the last cut.
-    buffer: Vec<u8>,
+    /// Bytes read since the last cut.
+    rest: Vec<u8>,
     started: bool,
     ended: bool,
 }
 
 impl Chunker {
     pub fn new(splitter: SplitterAlgorithm) -> Self {
-        Self { splitter, buffer: Vec::new(), started: false, ended: false }
+        Self { splitter, rest: Vec::new(), started: false, ended: false }
     }
 
     /// Puts the next chunk into `chunk`, whose memory is used again; false at the end. A stream without any bytes has
     /// one empty chunk.
     pub fn next(&mut self, input: &mut (impl Read + ?Sized), chunk: &mut Vec<u8>) -> io::Result<bool> {
         chunk.clear();
-        std::mem::swap(&mut self.buffer, chunk);
+        chunk.append(&mut self.rest);
         let mut scanned = 0;
         loop {
             if let Some(cut) = self.splitter.find_cut(chunk, scanned) {
-                self.buffer.extend_from_slice(chunk.get(cut..).unwrap_or_default());
+                self.rest.extend_from_slice(chunk.get(cut..).unwrap_or_default());
                 chunk.truncate(cut);
                 self.started = true;
                 return Ok(true);

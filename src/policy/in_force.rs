@@ -64,10 +64,10 @@ impl Policy {
         positive(self.upload.parallel_upload_above_size?)
     }
 
-    /// Number of files to read at a time, on a machine of so many CPUs.
-    pub fn max_parallel_file_reads(&self, cpus: usize) -> usize {
+    /// Number of files to read at a time, or `otherwise` when it is not set.
+    pub fn max_parallel_file_reads(&self, otherwise: usize) -> usize {
         let set = self.upload.max_parallel_file_reads.and_then(positive);
-        set.map_or(cpus.max(1), |count| usize::try_from(count).unwrap_or(usize::MAX))
+        set.map_or(otherwise.max(1), |count| usize::try_from(count).unwrap_or(usize::MAX))
     }
 }
 

@@ -12,8 +12,8 @@ use larder::content::id::{ContentId, Prefix};
 use larder::content::index::{self, Index, IndexData, IndexEntry};
 use larder::format::testdata::{lines, splitmix};
 use larder::format::{
-    Cipher, CompressionAlgorithm, Compressor, EncryptionAlgorithm, HashAlgorithm, Hasher, Length, SplitterAlgorithm,
-    decompress,
+    Cipher, CompressionAlgorithm, Compressor, EncryptionAlgorithm, HashAlgorithm, Hasher, Length, NONCE_LEN, OVERHEAD,
+    SplitterAlgorithm, decompress,
 };
 use larder::snapshot::directory::{Directory, encode};
 
@@ -44,10 +44,12 @@ fn hash_four(bencher: Bencher, algorithm: HashAlgorithm) {
 fn encrypt(bencher: Bencher, algorithm: EncryptionAlgorithm) {
     let cipher = Cipher::new(algorithm, &[7; 32]);
     let data = splitmix(1, 4 * MIB);
-    let mut stored = Vec::new();
+    let mut stored = Vec::with_capacity(data.len() + OVERHEAD);
     bencher.counter(BytesCount::new(data.len())).bench_local(|| {
         stored.clear();
-        cipher.seal_append(&[1; 16], black_box(&data), &mut stored);
+        stored.resize(NONCE_LEN, 0);
+        stored.extend_from_slice(black_box(&data));
+        cipher.seal_in_place(&[1; 16], &mut stored);
     });
 }
 

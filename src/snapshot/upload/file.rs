@@ -1,13 +1,18 @@
 //! Storing what is not a directory.
 //!
-//! A small file is read whole and stored by one task, together with others. A large one is read, cut and hashed by one
+//! A small file is read whole and stored by one task, together with others, of which the system is told beforehand so
+//! that a disk need not be waited for at each. A large one is read, cut and hashed by one
 //! task, its *reader*, which hands the chunks to whoever is free, and stores one itself when nobody is: so reading
 //! never runs far ahead of storing. Above the policy's `parallelUploadAboveSize` a file is cut into parts of that size first,
 //! each with a reader and a splitter of its own (format page 20 §5).
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use rustix::fs::Advice;
 
 use super::links::Inode;
 use super::node::{Node, compressor};
@@ -19,10 +24,12 @@ use crate::object::{
 use crate::policy::Policy;
 use crate::snapshot::entry::{Entry, Kind, Name, PARTIAL_PREFIX, Rare, Xattrs};
 use crate::snapshot::local::{LocalDirectory, Metadata, RangeReader};
-use crate::sync::lock;
+use crate::sync::{Taken, lock};
 
 /// Files above this size, in bytes, have a task of their own.
 const LARGE: u64 = 4 << 20;
+/// Small files that are open before it is their turn, in each task.
+const OPEN_AHEAD: usize = 16;
 
 /// A file, link or special file to be stored.
 pub(super) struct SmallFile {
@@ -57,8 +64,34 @@ pub(super) fn take_over(node: &Arc<Node>, directory: &LocalDirectory, file: Smal
     add_entry(node, directory, file, base.object, None);
 }
 
+/// Stores small files, one after the other.
+pub(super) fn store_batch(node: &Arc<Node>, directory: &LocalDirectory, files: Vec<SmallFile>) {
+    let mut files = files.into_iter();
+    let mut ahead = VecDeque::new();
+    loop {
+        ahead.extend(files.by_ref().take(OPEN_AHEAD - ahead.len()).map(|file| {
+            // What has several names may be stored by another one before its turn comes.
+            let is_sure = file.metadata.kind == Kind::File && file.link.is_none();
+            // An error is met again when it is its turn.
+            let open = if is_sure { directory.open_file(&file.name).ok().flatten() } else { None };
+            open.iter().for_each(read_ahead);
+            (file, open)
+        }));
+        match ahead.pop_front() {
+            Some((file, open)) => store_small(node, directory, file, open),
+            None => return,
+        }
+    }
+}
+
+/// Has the system read a file while we do something else.
+fn read_ahead(file: &File) {
+    // Only a hint: where it is not understood, the file is read when it is needed.
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::WillNeed);
+}
+
 /// Stores a small file, a link, or something special.
-pub(super) fn store_small(node: &Arc<Node>, directory: &LocalDirectory, file: SmallFile) {
+fn store_small(node: &Arc<Node>, directory: &LocalDirectory, file: SmallFile, open: Option<File>) {
     if node.run.is_over() {
         node.cut_short.store(true, Ordering::Relaxed);
         return;
@@ -67,7 +100,7 @@ pub(super) fn store_small(node: &Arc<Node>, directory: &LocalDirectory, file: Sm
         return add_entry(node, directory, file, object, None);
     }
     let stored = match file.metadata.kind {
-        Kind::File => store_file(node, directory, &file),
+        Kind::File => store_file(node, directory, &file, open),
         Kind::Symlink => store_link(&node.run, directory, &file),
         _ => match node.run.empty_object() {
             Ok(object) => {
@@ -94,14 +127,21 @@ fn stored_by_another_name(run: &Run, file: &SmallFile) -> Option<ObjectId> {
     Some(object)
 }
 
-fn store_file(node: &Node, directory: &LocalDirectory, file: &SmallFile) -> Result<Stored, ObjectError> {
+fn store_file(
+    node: &Node,
+    directory: &LocalDirectory,
+    file: &SmallFile,
+    open: Option<File>,
+) -> Result<Stored, ObjectError> {
     let run = &node.run;
-    let Some(open) = directory.open_file(&file.name).map_err(ObjectError::Input)? else { return Ok(Stored::Vanished) };
+    let open =
+        open.map_or_else(|| directory.open_file(&file.name).map_err(ObjectError::Input), |open| Ok(Some(open)))?;
+    let Some(open) = open else { return Ok(Stored::Vanished) };
     let mut reader = RangeReader::new(open, 0, None, file.metadata.sparse);
     check_kind(&reader).map_err(ObjectError::Input)?;
     add(&run.progress.hashing_files, 1);
     let options = file_options(run, node.policy.policy(), &file.name, file.metadata.size);
-    let stored = run.with_worker(|worker| {
+    let stored = run.workers.with(|worker| {
         let buffer = &mut worker.buffer;
         buffer.clear();
         // One byte more than expected tells whether the file has grown.
@@ -136,7 +176,7 @@ fn store_link(run: &Run, directory: &LocalDirectory, file: &SmallFile) -> Result
         metadata_compression: None,
         splitter: run.contents.parameters().splitter,
     };
-    let object = run.with_worker(|worker| put_bytes(&run.contents, &options, &target, &mut worker.scratch))?;
+    let object = run.workers.with(|worker| put_bytes(&run.contents, &options, &target, &mut worker.scratch))?;
     Ok(Stored::As { object, size: target.len() as u64 })
 }
 
@@ -224,6 +264,12 @@ enum Input {
     Stream,
 }
 
+/// A chunk of a large file that is not stored yet.
+struct Chunk {
+    bytes: Vec<u8>,
+    _slot: Taken,
+}
+
 /// Whether a large file can be stored; the worst that happened counts.
 enum Outcome {
     Good,
@@ -305,7 +351,7 @@ impl LargeFile {
         let mut chunker = Chunker::new(self.options.splitter);
         loop {
             let (chunks, end) = self.cut_some(&mut chunker, input);
-            let views: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+            let views: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.bytes.as_slice()).collect();
             let ids = chunk_ids(&run.contents, &self.options, &views);
             for (chunk, id) in chunks.into_iter().zip(ids) {
                 self.hand_over(part, chunk, id);
@@ -318,30 +364,35 @@ impl LargeFile {
         }
     }
 
-    /// As many chunks as are hashed at once, and how the input ended, if it did.
-    fn cut_some(&self, chunker: &mut Chunker, input: &mut dyn Read) -> (Vec<Vec<u8>>, Option<std::io::Result<()>>) {
+    /// As many chunks as are hashed at once, or fewer when memory is short, and how the input ended, if it did.
+    fn cut_some(&self, chunker: &mut Chunker, input: &mut dyn Read) -> (Vec<Chunk>, Option<std::io::Result<()>>) {
         let run = &self.node.run;
         let mut chunks = Vec::new();
         while chunks.len() < run.contents.hash_lanes() {
+            let slot = if chunks.is_empty() { Some(run.chunk_slots.take(1)) } else { run.chunk_slots.try_take(1) };
+            let Some(slot) = slot else { break };
             if run.is_over() {
                 self.node.cut_short.store(true, Ordering::Relaxed);
                 self.drop_it();
                 return (chunks, Some(Ok(())));
             }
-            let mut chunk = lock(&run.buffers).pop().unwrap_or_default();
-            match chunker.next(input, &mut chunk) {
+            let mut bytes = lock(&run.buffers).pop().unwrap_or_default();
+            match chunker.next(input, &mut bytes) {
                 Ok(true) => {}
-                Ok(false) => return (chunks, Some(Ok(()))),
+                Ok(false) => {
+                    lock(&run.buffers).push(bytes);
+                    return (chunks, Some(Ok(())));
+                }
                 Err(e) => return (chunks, Some(Err(e))),
             }
-            add(&run.progress.hashed_bytes, chunk.len() as u64);
-            chunks.push(chunk);
+            add(&run.progress.hashed_bytes, bytes.len() as u64);
+            chunks.push(Chunk { bytes, _slot: slot });
         }
         (chunks, None)
     }
 
     /// Has a chunk stored by whoever is free.
-    fn hand_over(self: &Arc<Self>, part: usize, chunk: Vec<u8>, id: Option<ContentId>) {
+    fn hand_over(self: &Arc<Self>, part: usize, chunk: Chunk, id: Option<ContentId>) {
         let run = &self.node.run;
         let Some(pieces) = self.parts.get(part) else { return };
         let number = {
@@ -364,14 +415,15 @@ impl LargeFile {
         });
     }
 
-    fn store_chunk(self: &Arc<Self>, (part, number): (usize, usize), chunk: Vec<u8>, id: Option<ContentId>) {
+    fn store_chunk(self: &Arc<Self>, (part, number): (usize, usize), chunk: Chunk, id: Option<ContentId>) {
         let run = &self.node.run;
         if !run.has_failed.load(Ordering::Relaxed) {
-            let stored =
-                run.with_worker(|worker| put_chunk(&run.contents, &self.options, &chunk, id, &mut worker.scratch));
+            let stored = run
+                .workers
+                .with(|worker| put_chunk(&run.contents, &self.options, &chunk.bytes, id, &mut worker.scratch));
             match stored {
                 Ok(object) => {
-                    let piece = ListEntry { length: chunk.len() as u64, object };
+                    let piece = ListEntry { length: chunk.bytes.len() as u64, object };
                     if let Some(place) = self.parts.get(part).map(lock).as_mut().and_then(|p| p.get_mut(number)) {
                         *place = Some(piece);
                     }
@@ -379,7 +431,7 @@ impl LargeFile {
                 Err(e) => run.fail(e),
             }
         }
-        lock(&run.buffers).push(chunk);
+        lock(&run.buffers).push(chunk.bytes);
         self.done();
     }
 
@@ -411,7 +463,7 @@ impl LargeFile {
         let (node, run) = (&self.node, &self.node.run);
         let pieces: Vec<ListEntry> = self.parts.iter().flat_map(|part| lock(part).clone()).flatten().collect();
         let size = pieces.iter().map(|piece| piece.length).sum();
-        let object = run.with_worker(|worker| put_list(&run.contents, &self.options, &pieces, &mut worker.scratch));
+        let object = run.workers.with(|worker| put_list(&run.contents, &self.options, &pieces, &mut worker.scratch));
         let object = match object {
             Ok(object) => object,
             Err(e) => return run.fail(e),
@@ -461,7 +513,7 @@ impl LargeFile {
             return Ok(None);
         }
         let run = &self.node.run;
-        let object = run.with_worker(|worker| put_list(&run.contents, &self.options, &pieces, &mut worker.scratch))?;
+        let object = run.workers.with(|worker| put_list(&run.contents, &self.options, &pieces, &mut worker.scratch))?;
         // A name that no file has, so that nobody takes it for the whole one.
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| ObjectError::Input(std::io::Error::other(e)))?;

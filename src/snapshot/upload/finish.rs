@@ -80,5 +80,5 @@ fn put_directory(node: &Node, json: &[u8]) -> Result<ObjectId, SnapshotError> {
         metadata_compression: compression,
         splitter: run.contents.parameters().splitter,
     };
-    Ok(run.with_worker(|worker| put_bytes(&run.contents, &options, json, &mut worker.scratch))?)
+    Ok(run.workers.with(|worker| put_bytes(&run.contents, &options, json, &mut worker.scratch))?)
 }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The tree is worked on by a pool of plain threads; each step is a task that any of them may take. A directory is a
-//! `Node` that counts what it still waits for, and whoever brings the last piece finishes it. Nothing waits for
-//! anything else, so the work in memory is the directories under way, and a chunk or two per thread.
+//! `Node` that counts what it still waits for, and whoever brings the last piece finishes it. There are a few more
+//! threads than CPUs, since some always wait for the disk; but only one for each CPU compresses, and the chunks in
+//! memory are counted.
 //!
 //! Directories are always read anew and written anew: what did not change is the same content and costs nothing. Of
 //! a file that looks unchanged the data is not read.
@@ -41,11 +42,14 @@ use crate::content::id::Prefix;
 use crate::content::{Scratch, Writer};
 use crate::object::{Object, ObjectId, ObjectOptions, put_bytes};
 use crate::policy::PolicyTree;
-use crate::sync::lock;
+use crate::sync::{Budget, Pool, lock};
 pub use checkpoint::Checkpointer;
 use file::SmallFile;
 use links::Links;
 use node::Node;
+
+/// Threads beyond the number of CPUs, for those that wait for the disk.
+const WAITING: usize = 2;
 
 /// What to back up.
 pub enum Source {
@@ -150,8 +154,10 @@ struct Run {
     most_queued_chunks: usize,
     /// Memory of chunks that are done with.
     buffers: Mutex<Vec<Vec<u8>>>,
-    /// One for each thread of the pool.
-    workers: Vec<Mutex<Worker>>,
+    /// Chunks of large files in memory: more than may be queued, so that there is one for a reader at last.
+    chunk_slots: Budget,
+    /// One for each CPU.
+    workers: Pool<Worker>,
     stats: Mutex<Stats>,
     limit_reached: AtomicBool,
     canceled: AtomicBool,
@@ -162,7 +168,7 @@ struct Run {
     empty_object: OnceLock<ObjectId>,
 }
 
-/// What a thread has for its own.
+/// What is needed for compressing, and for a small file's bytes.
 #[derive(Default)]
 struct Worker {
     scratch: Scratch,
@@ -190,7 +196,7 @@ impl Upload {
     ) -> Result<Self, SnapshotError> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = match options.parallel {
-            0 => policy.policy().max_parallel_file_reads(cpus),
+            0 => policy.policy().max_parallel_file_reads(cpus + WAITING),
             n => n,
         };
         let pool = rayon::ThreadPoolBuilder::new()
@@ -210,7 +216,8 @@ impl Upload {
             queued_chunks: AtomicUsize::new(0),
             most_queued_chunks: threads.min(cpus),
             buffers: Mutex::default(),
-            workers: (0..threads).map(|_| Mutex::default()).collect(),
+            workers: Pool::new(cpus),
+            chunk_slots: Budget::new(2 * cpus as u64 + 2),
             stats: Mutex::default(),
             limit_reached: AtomicBool::new(false),
             canceled: AtomicBool::new(false),
@@ -291,15 +298,6 @@ impl Run {
         !by_chance(self.options.force_hash) && is_stored()
     }
 
-    /// Runs something with what the current thread of the pool has for its own.
-    fn with_worker<T>(&self, f: impl FnOnce(&mut Worker) -> T) -> T {
-        let number = rayon::current_thread_index().unwrap_or(0);
-        match self.workers.get(number) {
-            Some(worker) => f(&mut lock(worker)),
-            None => f(&mut Worker::default()),
-        }
-    }
-
     /// The object without any bytes.
     fn empty_object(&self) -> Result<ObjectId, SnapshotError> {
         if let Some(id) = self.empty_object.get() {
@@ -363,7 +361,7 @@ fn start_path(
         match base.filter(|base| node.run.may_take_over(base)) {
             Some(base) => file::take_over(&node, &directory, file, &base),
             None if file::is_large(&metadata) => file::store_large(&node, &directory, file),
-            None => file::store_small(&node, &directory, file),
+            None => file::store_batch(&node, &directory, vec![file]),
         }
         node.done();
     });

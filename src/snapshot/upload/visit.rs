@@ -225,9 +225,7 @@ impl<'a> Batch<'a> {
         let (node, directory) = (Arc::clone(self.node), Arc::clone(self.directory));
         node.expect_one();
         rayon::spawn(move || {
-            for file in files {
-                file::store_small(&node, &directory, file);
-            }
+            file::store_batch(&node, &directory, files);
             node.done();
         });
     }

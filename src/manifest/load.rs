@@ -1,6 +1,6 @@
 //! Loading all manifests of a repository.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
@@ -20,9 +20,7 @@ pub struct ManifestSet {
     manifests: BTreeMap<ManifestId, Manifest>,
     /// The contents they were read from.
     pub(super) contents: Vec<ContentId>,
-    /// Tombstones of manifests that are nowhere to be seen: what they delete may turn up again with an index that is
-    /// missing now.
-    pub(super) unmatched: Vec<Version>,
+    pub(super) tombstones: Vec<Version>,
     pub unreadable: Vec<UnreadableManifests>,
 }
 
@@ -55,7 +53,6 @@ impl ManifestSet {
         let unreadable = unusable.iter().map(|e| UnreadableManifests { content: None, why: e.to_string() }).collect();
         let mut set = Self { contents: ids, unreadable, ..Self::default() };
         let mut latest: BTreeMap<ManifestId, Version> = BTreeMap::new();
-        let mut put = HashSet::new();
         let mut fetches = futures::stream::iter(set.contents.clone())
             .map(|id| async move { (id, contents.get(&id).await) })
             .buffered(PARALLEL_FETCHES);
@@ -68,9 +65,6 @@ impl ManifestSet {
             match parsed {
                 Ok(versions) => {
                     for version in versions {
-                        if !version.deleted {
-                            put.insert(version.id);
-                        }
                         let known = latest.get(&version.id);
                         if known.is_none_or(|known| version.modified > known.modified) {
                             latest.insert(version.id, version);
@@ -80,7 +74,7 @@ impl ManifestSet {
                 Err(why) => set.unreadable.push(UnreadableManifests { content: Some(id), why }),
             }
         }
-        set.unmatched = latest.values().filter(|version| !put.contains(&version.id)).cloned().collect();
+        set.tombstones = latest.values().filter(|version| version.deleted).cloned().collect();
         set.manifests = latest.into_values().filter_map(alive).map(|m| (m.id, m)).collect();
         Ok(set)
     }
@@ -92,6 +86,12 @@ impl ManifestSet {
     /// The contents they were read from.
     pub fn contents(&self) -> &[ContentId] {
         &self.contents
+    }
+
+    /// What says that manifests were deleted, also of those that are nowhere to be seen: they may turn up again with
+    /// an index that is missing now.
+    pub fn tombstones(&self) -> &[Version] {
+        &self.tombstones
     }
 
     /// All manifests, by id.

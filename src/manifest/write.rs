@@ -15,6 +15,8 @@ use crate::json;
 
 /// Contents with manifests from which on they are compacted into one.
 const COMPACT_FROM: usize = 16;
+/// How long tombstones are kept: longer than an index blob may be missing, or a client at work with what it once saw.
+const KEEP_TOMBSTONES: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 #[derive(Debug, Default)]
 pub struct ManifestWriter {
@@ -63,7 +65,9 @@ impl ManifestWriter {
 impl ManifestSet {
     /// Puts all manifests into one content and deletes the others, when there are many; says whether there were. All
     /// of it becomes visible at once, with the next flush. May block.
-    pub fn compact(&self, contents: &Writer) -> Result<bool, ManifestError> {
+    ///
+    /// Recent tombstones stay, unlike kopia's: another client may be compacting what it saw before the deletion.
+    pub fn compact(&self, contents: &Writer, now: Timestamp) -> Result<bool, ManifestError> {
         // What cannot be read now may be readable again some day, and then meet tombstones that must still be there.
         let is_damaged = !self.unreadable.is_empty() || !contents.reader().indexes().damaged.is_empty();
         if self.contents.len() < COMPACT_FROM || is_damaged {
@@ -76,7 +80,8 @@ impl ManifestSet {
             deleted: false,
             data: Some(m.data.clone()),
         });
-        let versions: Vec<Version> = alive.chain(self.unmatched.iter().cloned()).collect();
+        let recent = self.tombstones.iter().filter(|t| now.duration_since(t.modified) < KEEP_TOMBSTONES);
+        let versions: Vec<Version> = alive.chain(recent.cloned()).collect();
         write_content(contents, &versions)?;
         for old in &self.contents {
             contents.delete(old)?;

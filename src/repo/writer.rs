@@ -87,7 +87,7 @@ impl Writer {
     }
 
     async fn compact_manifests(&self) -> Result<(), RepositoryError> {
-        if tokio::task::block_in_place(|| self.before.compact(&self.contents))? {
+        if tokio::task::block_in_place(|| self.before.compact(&self.contents, self.now()))? {
             self.contents.flush().await?;
         }
         Ok(())

@@ -94,6 +94,61 @@ async fn many_contents_are_compacted_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_compaction_does_not_bring_back_what_was_deleted() {
+    let repository = TestRepository::new().await;
+    let late = repository.open().await;
+    let writer = late.writer().await.unwrap();
+    for value in 0..15 {
+        put(&repository.open().await, &format!("m{value}"), value).await;
+    }
+    let other = repository.open().await;
+    put(&other, "m15", 15).await;
+    late.contents().refresh().await.unwrap();
+    let before = late.manifests().await.unwrap();
+    assert_eq!(values(&before, "test").len(), 16);
+
+    // The others delete one, and compact twice, before the late one compacts what it has seen.
+    let deleting = repository.open().await.writer().await.unwrap();
+    deleting.delete_manifest(before.find(&labels("test", "m7")).next().unwrap());
+    deleting.commit().await.unwrap();
+    for value in 100..120 {
+        put(&repository.open().await, &format!("m{value}"), value).await;
+    }
+    assert!(tokio::task::block_in_place(|| before.compact(writer.contents(), jiff::Timestamp::now())).unwrap());
+    writer.commit().await.unwrap();
+    let after = values(&repository.open().await.manifests().await.unwrap(), "test");
+    assert_eq!(after, (0..16).filter(|value| *value != 7).chain(100..120).collect::<Vec<u64>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tombstones_are_kept_for_a_month() {
+    for (days, kept) in [(29, 1), (31, 0)] {
+        let repository = TestRepository::new().await;
+        put(&repository.open().await, "gone", 1).await;
+        // All begin before there is anything to compact.
+        let open = repository.open().await;
+        let compacting = open.writer().await.unwrap();
+        let mut writers = Vec::new();
+        for _ in 0..20 {
+            writers.push(repository.open().await.writer().await.unwrap());
+        }
+        for writer in writers {
+            writer.delete_manifest(writer.manifests().find(&labels("test", "gone")).next().unwrap());
+            writer.put_manifest(labels("test", "other"), &json!({"value": 2})).unwrap();
+            writer.commit().await.unwrap();
+        }
+        open.contents().refresh().await.unwrap();
+        let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+        let set = open.manifests().await.unwrap();
+        assert!(tokio::task::block_in_place(|| set.compact(compacting.contents(), later)).unwrap());
+        compacting.commit().await.unwrap();
+        let set = repository.open().await.manifests().await.unwrap();
+        assert_eq!((set.contents().len(), set.tombstones().len()), (1, kept));
+        assert_eq!(values(&set, "test"), [2; 20]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_cannot_be_read_keeps_the_others() {
     let repository = TestRepository::new().await;
     let open = repository.open().await;

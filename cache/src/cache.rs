@@ -337,3 +337,31 @@ fn describe(directory: &Path, refused: &Refused) -> String {
         Refused::Failed(error) => format!("{directory}: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_the_disk() {
+        let directory = TempDir::new().unwrap();
+        let cache = Cache::open(directory.path(), Options { limit: 256 << 20, free_floor: 0 });
+        let key = |number: u64| Key::new(&number.to_le_bytes()).unwrap();
+        let value = |number: u64| vec![number as u8; 1 << 20];
+        let disk_is_slow = locked(&cache.inner().writing);
+        for number in 0..100 {
+            cache.put(key(number), Class::Data, value(number).into());
+        }
+        let queued = (0..100).filter(|number| cache.get(&key(*number)) == Some(value(*number))).count();
+        assert!((10..20).contains(&queued), "{queued}");
+        assert!(cache.contains(&key(0)));
+        assert_eq!((cache.stats().dropped, cache.stats().admitted), (100 - queued as u64, 0));
+        drop(disk_is_slow);
+        cache.flush();
+        assert_eq!(cache.stats().admitted, queued as u64);
+        assert_eq!((0..100).filter(|number| cache.get(&key(*number)) == Some(value(*number))).count(), queued);
+        assert_eq!(cache.stats().hits, 2 * queued as u64);
+    }
+}

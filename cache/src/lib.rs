@@ -58,6 +58,8 @@ mod stats;
 mod table;
 mod view;
 
+#[cfg(test)]
+mod tests;
 pub use backlog::Class;
 pub use cache::Cache;
 pub use record::Key;

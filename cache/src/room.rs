@@ -80,7 +80,7 @@ impl Room {
     pub(crate) fn new(root: PathBuf, options: Options) -> Self {
         // A few hundred segments whatever the limit, and enough of them to choose from when it is small.
         let largest = LARGEST_SEGMENT.max(options.limit / 256);
-        let capacity = (options.limit / 128).clamp(SMALLEST_SEGMENT, largest).min(options.limit / 16);
+        let capacity = (options.limit / 128).clamp(SMALLEST_SEGMENT, largest).min(options.limit / 32);
         Self { root, options, capacity: u32::try_from(capacity).unwrap_or(u32::MAX) }
     }
 

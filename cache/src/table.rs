@@ -87,7 +87,7 @@ mod tests {
         let segment = Segment::create(directory, Queue::Main, 1 << 16, 1).unwrap().finish(directory).unwrap();
         let (mut records, mut end) = (Vec::new(), HEADER);
         for number in 0..20_u8 {
-            let record = segment.append(end, &Key::new(&[number]).unwrap(), &vec![number; 100]).unwrap();
+            let record = segment.append(end, &Key::new(&[number]).unwrap(), &[number; 100]).unwrap();
             end += record.length;
             records.push(record);
         }

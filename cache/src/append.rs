@@ -5,7 +5,7 @@
 //! was writing to is taken over by the next who needs such a segment.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::index::{Progress, Slot};
 use crate::place::Place;
@@ -21,8 +21,8 @@ pub(crate) struct Appender {
     probation: Option<Active>,
     main: Option<Active>,
     metadata: Option<Active>,
-    /// Those that were written to since the last `sync`, and that are sealed.
-    unsynced: Vec<Arc<Segment>>,
+    /// Those that were sealed since the last `sync`. Evicted ones must not be kept open: they would keep their inodes.
+    unsynced: Vec<Weak<Segment>>,
 }
 
 /// A segment that this process appends to.
@@ -137,9 +137,8 @@ impl Appender {
             *self.active(queue) = Some(active);
             return Ok(true);
         }
-        // Those that were evicted need no sync, and must not be kept open.
-        self.unsynced.retain(|segment| segment.length().is_some());
-        self.unsynced.push(Arc::clone(&active.segment));
+        self.unsynced.retain(|segment| segment.strong_count() > 0);
+        self.unsynced.push(Arc::downgrade(&active.segment));
         active.seal(view)?;
         Ok(false)
     }
@@ -184,7 +183,8 @@ impl Appender {
     /// Makes what was appended outlive a power loss.
     pub(crate) fn sync(&mut self, view: &View) -> io::Result<()> {
         let actives = [&self.probation, &self.main, &self.metadata].into_iter().flatten();
-        for segment in actives.map(|active| &active.segment).chain(&self.unsynced) {
+        let actives = actives.map(|active| Arc::clone(&active.segment));
+        for segment in actives.chain(self.unsynced.iter().filter_map(Weak::upgrade)) {
             segment.sync()?;
         }
         self.unsynced.clear();

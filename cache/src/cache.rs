@@ -20,7 +20,7 @@ use crate::view::locked;
 
 /// After which others may append to the segments of this process.
 const IDLE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
-/// How long nothing is admitted after a failure.
+/// How long no segment is sought after a failure.
 const PAUSE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(3) };
 /// The same, when others kept the directory locked.
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
@@ -178,13 +178,19 @@ impl Cache {
                 if !view.index().leads_to(slot, at) {
                     continue;
                 }
-                if let Some((_, payload)) = segment.read_any(at) {
-                    verified.records += 1;
-                    verified.bytes += payload.len() as u64;
-                } else if segment.length().is_some() {
-                    verified.damaged += 1;
-                    count(&self.place().counters.damaged, 1);
-                    view.index().remove(slot, at);
+                match segment.read_any(at) {
+                    Read::Value(value, _) => {
+                        verified.records += 1;
+                        verified.bytes += value.len() as u64;
+                    }
+                    // Removed by another process, or evicted.
+                    Read::Other => view.index().remove(slot, at),
+                    Read::Gone => view.index().forget(slot),
+                    Read::Damaged => {
+                        verified.damaged += 1;
+                        count(&self.place().counters.damaged, 1);
+                        view.index().remove(slot, at);
+                    }
                 }
             }
         }
@@ -307,7 +313,8 @@ impl Inner {
         };
         let mut writing = locked(&self.writing);
         let is_paused = writing.paused_until.is_some_and(|until| Instant::now() < until);
-        if is_paused {
+        let length = (key.header_length() + value.len()) as u64;
+        if is_paused && !matches!(writing.appender.is_ready(view, queue, length), Ok(true)) {
             count(&counters.dropped, 1);
             return;
         }
@@ -315,7 +322,7 @@ impl Inner {
             Ok(()) => {
                 count(&counters.admitted, 1);
                 count(&counters.admitted_bytes, value.len());
-                if writing.paused_until.take().is_some() {
+                if !is_paused && writing.paused_until.take().is_some() {
                     counters.set_problem(None);
                 }
             }

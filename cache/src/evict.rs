@@ -20,7 +20,7 @@ use crate::index::Slot;
 use crate::place::Place;
 use crate::record::Mark;
 use crate::room::{DirectoryLock, Refused, Survey, remove_unfinished};
-use crate::segment::{HEADER, Located, Queue, Segment};
+use crate::segment::{HEADER, Located, Queue, Read, Segment};
 use crate::stats::count;
 use crate::{scan, table};
 
@@ -134,10 +134,8 @@ impl Appender {
 
     /// Appends a record that somebody has read to a queue; says whether that was done.
     fn rescue(&mut self, place: &Place, victim: &Segment, at: Located, queue: Queue, lock: &DirectoryLock) -> bool {
-        if victim.header(at).is_none_or(|header| header.mark != Mark::Touched) {
-            return false;
-        }
-        let Some((header, payload)) = victim.read_any(at) else { return false };
+        let Some(header) = victim.header(at).filter(|header| header.mark == Mark::Touched) else { return false };
+        let Read::Value(payload, _) = victim.read(at, &header.key) else { return false };
         let mut append = || {
             while !self.is_ready(&place.view, queue, u64::from(at.length))? {
                 *self.active(queue) = Some(reserve(place, queue, lock)?);

@@ -19,6 +19,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const LOCK_NAME: &str = "lock";
 
 const SMALLEST_SEGMENT: u64 = 16 << 20;
+/// File systems give out space in these.
+const BLOCK: u64 = 4096;
 const LARGEST_SEGMENT: u64 = 1 << 30;
 
 /// Limits of a cache.
@@ -81,7 +83,8 @@ impl Room {
         // A few hundred segments whatever the limit, and enough of them to choose from when it is small.
         let largest = LARGEST_SEGMENT.max(options.limit / 256);
         let capacity = (options.limit / 128).clamp(SMALLEST_SEGMENT, largest).min(options.limit / 32);
-        Self { root, options, capacity: u32::try_from(capacity).unwrap_or(u32::MAX) }
+        let whole_blocks = if capacity < BLOCK { capacity } else { capacity / BLOCK * BLOCK };
+        Self { root, options, capacity: u32::try_from(whole_blocks).unwrap_or(u32::MAX / BLOCK as u32 * BLOCK as u32) }
     }
 
     pub(crate) fn limit(&self) -> u64 {

@@ -189,12 +189,12 @@ impl Segment {
         Ok(true)
     }
 
-    /// A record as the index has it, whatever its key; nothing when it is not whole or was removed.
-    pub(crate) fn read_any(&self, at: Located) -> Option<(RecordHeader, Vec<u8>)> {
-        let header = self.header(at)?;
-        match self.read(at, &header.key) {
-            Read::Value(value, _) => Some((header, value)),
-            _ => None,
+    /// A record as the index has it, whatever its key.
+    pub(crate) fn read_any(&self, at: Located) -> Read {
+        match self.header(at) {
+            Some(header) => self.read(at, &header.key),
+            None if self.length().is_none() => Read::Gone,
+            None => Read::Damaged,
         }
     }
 
@@ -398,10 +398,11 @@ mod tests {
         assert_eq!(segment.read(Located { length: 1 << 15, ..second }, &key("b")), Read::Other);
         segment.mark(first.offset, Mark::Touched);
         assert_eq!(segment.read(first, &key("a")), Read::Value(b"one".to_vec(), Mark::Touched));
-        assert_eq!(segment.read_any(first).unwrap().0.mark, Mark::Touched);
+        assert_eq!(segment.read_any(first), Read::Value(b"one".to_vec(), Mark::Touched));
+        assert_eq!(segment.header(first).unwrap().mark, Mark::Touched);
         segment.mark(first.offset, Mark::Removed);
         assert_eq!(segment.read(first, &key("a")), Read::Other);
-        assert!(segment.read_any(first).is_none());
+        assert_eq!(segment.read_any(first), Read::Other);
 
         segment.write_at(b"x", second.offset + 8).unwrap();
         assert_eq!(segment.read(second, &key("b")), Read::Damaged);

@@ -47,8 +47,12 @@ fn metadata_takes_no_more_than_half_while_there_is_data() {
     put(&cache, Class::Data, HOT, LENGTH);
     assert_eq!(hits(&cache, HOT, LENGTH), HOT.count());
     put(&cache, Class::Metadata, 10_000..12_000, LENGTH);
+    put(&cache, Class::Data, 1000..3000, LENGTH);
     let usage = cache.usage();
     assert!(usage.metadata.bytes <= LIMIT / 2 && usage.metadata.bytes > LIMIT * 4 / 10, "{usage:?}");
+    put(&cache, Class::Metadata, 10_000..12_000, LENGTH);
+    let usage = cache.usage();
+    assert!(usage.metadata.bytes <= LIMIT * 6 / 10, "{usage:?}");
     assert!(hits(&cache, HOT, LENGTH) > 140);
     assert!(taken(directory.path()).0 <= LIMIT);
 }

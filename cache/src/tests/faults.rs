@@ -47,6 +47,8 @@ fn a_directory_that_vanished_is_made_again() {
         put(&cache, Class::Data, 0..100, LENGTH);
         assert_eq!(hits(&cache, 0..100, LENGTH) + hits(&other, 0..100, LENGTH), 200);
         fs::remove_dir_all(&root).unwrap();
+        // Until they miss something they do not notice.
+        assert!(!cache.contains(&key(1000)) && !other.contains(&key(1000)));
         assert_eq!(hits(&cache, 0..100, LENGTH) + hits(&other, 0..100, LENGTH), 0);
     }
     assert_eq!(cache.stats().damaged + other.stats().damaged, 0);

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
                 }
                 Some(_) => {}
                 None => {
-                    let class = if number % 8 == 0 { Class::Metadata } else { Class::Data };
+                    let class = if number.is_multiple_of(8) { Class::Metadata } else { Class::Data };
                     cache.put(key, class, value(number).into());
                 }
             }

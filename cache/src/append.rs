@@ -23,6 +23,8 @@ pub(crate) struct Appender {
     metadata: Option<Active>,
     /// Those that were sealed since the last `sync`. Evicted ones must not be kept open: they would keep their inodes.
     unsynced: Vec<Weak<Segment>>,
+    /// Those that could not be written to, though there was room.
+    failed: Vec<Slot>,
 }
 
 /// A segment that this process appends to.
@@ -33,6 +35,11 @@ pub(crate) struct Active {
     end: u32,
     records: Vec<Located>,
     locked: bool,
+}
+
+/// Whether something failed for want of space.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The longest value that a segment of this capacity takes.
@@ -152,12 +159,21 @@ impl Appender {
     ) -> Result<(), Refused> {
         let Some(mut active) = self.active(queue).take() else { return Err(Refused::NoRoom) };
         let appended = active.append(view, key, payload);
-        if appended.is_ok() {
-            *self.active(queue) = Some(active);
-        } else {
-            active.release(view, false);
+        match &appended {
+            Ok(()) => *self.active(queue) = Some(active),
+            Err(error) => {
+                active.release(view, false);
+                if !is_full(error) {
+                    self.failed.push(active.slot);
+                }
+            }
         }
         Ok(appended?)
+    }
+
+    /// Whether it is better to leave a segment to others.
+    pub(crate) fn has_failed(&self, slot: Slot) -> bool {
+        self.failed.contains(&slot)
     }
 
     /// Lets others append to the segments of this process.

@@ -38,6 +38,8 @@ struct State {
     bytes: usize,
     offered: u64,
     finished: u64,
+    /// Those who wait until more is finished. To wake nobody costs a system call, too.
+    flushing: usize,
     closed: bool,
 }
 
@@ -74,7 +76,9 @@ impl Backlog {
         state.offered += 1;
         state.values.insert(key, (class, value));
         state.waiting.push_back(key);
-        self.offered.notify_one();
+        if state.waiting.len() == 1 {
+            self.offered.notify_one();
+        }
         true
     }
 
@@ -112,15 +116,16 @@ impl Backlog {
 
     /// The value was written, or will not be.
     pub(crate) fn finish(&self, key: &Key) {
-        locked(&self.state).remove(key);
-        self.finished.notify_all();
+        let mut state = locked(&self.state);
+        state.remove(key);
+        if state.flushing > 0 {
+            self.finished.notify_all();
+        }
     }
 
     /// Waits until all that was offered before is finished.
     pub(crate) fn flush(&self) {
-        let state = locked(&self.state);
-        let offered = state.offered;
-        self.wait_until(state, |state| state.finished >= offered);
+        self.wait_until_finished(locked(&self.state));
     }
 
     /// Forgets what was not begun, and waits for what was.
@@ -129,12 +134,14 @@ impl Backlog {
         while let Some(key) = state.waiting.pop_front() {
             state.remove(&key);
         }
-        let offered = state.offered;
-        self.wait_until(state, |state| state.finished >= offered);
+        self.wait_until_finished(state);
     }
 
-    fn wait_until(&self, state: MutexGuard<'_, State>, done: impl Fn(&State) -> bool) {
-        drop(self.finished.wait_while(state, |state| !done(state)).unwrap_or_else(PoisonError::into_inner));
+    fn wait_until_finished(&self, mut state: MutexGuard<'_, State>) {
+        let offered = state.offered;
+        state.flushing += 1;
+        let waited = self.finished.wait_while(state, |state| state.finished < offered);
+        waited.unwrap_or_else(PoisonError::into_inner).flushing -= 1;
     }
 
     /// What waits is still written, nothing more is taken.
@@ -146,8 +153,8 @@ impl Backlog {
     /// Nobody writes any more.
     pub(crate) fn end(&self) {
         let mut state = locked(&self.state);
-        let offered = state.offered;
-        *state = State { closed: true, offered, finished: offered, ..State::default() };
+        let (offered, flushing) = (state.offered, state.flushing);
+        *state = State { closed: true, offered, finished: offered, flushing, ..State::default() };
         self.finished.notify_all();
     }
 }

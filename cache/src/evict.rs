@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::append::{Active, Appender};
+use crate::append::{Active, Appender, is_full};
 use crate::index::Slot;
 use crate::place::Place;
 use crate::record::Mark;
@@ -35,7 +35,7 @@ impl Appender {
         for _ in 0..MOST_VICTIMS {
             let survey = place.room.survey(&place.view)?;
             if place.room.allows(&survey, 0, 0)
-                && let Some(active) = adopt(place, queue)
+                && let Some(active) = self.adopt(place, queue)
             {
                 *self.active(queue) = Some(active);
                 return Ok(());
@@ -80,6 +80,39 @@ impl Appender {
             place.view.index().forget(slot);
         }
         Ok(())
+    }
+
+    /// A segment that nobody writes to any more, cut after its last whole record.
+    fn adopt(&self, place: &Place, queue: Queue) -> Option<Active> {
+        let unsealed: Vec<_> = {
+            let index = place.view.index();
+            let of_queue = index.segments().filter(|(slot, known)| {
+                known.segment.queue == queue && !known.own && !known.progress.sealed && !self.has_failed(*slot)
+            });
+            of_queue.map(|(slot, known)| (slot, Arc::clone(&known.segment))).collect()
+        };
+        unsealed.into_iter().find_map(|(slot, segment)| {
+            if !segment.try_lock() {
+                return None;
+            }
+            let adopted = take_over(place, slot, &segment);
+            if adopted.is_none() {
+                segment.unlock();
+            }
+            adopted
+        })
+    }
+
+    /// A segment out of the reserve.
+    fn reserve(&self, place: &Place, queue: Queue, _lock: &DirectoryLock) -> Result<Active, Refused> {
+        if let Some(active) = self.adopt(place, queue) {
+            return Ok(active);
+        }
+        let survey = place.room.survey(&place.view)?;
+        if !place.room.allows(&survey, u64::from(place.room.capacity), 0) {
+            return Err(Refused::NoRoom);
+        }
+        Ok(create(place, queue)?)
     }
 
     fn evict_one(&mut self, place: &Place, survey: &Survey, lock: &DirectoryLock) -> Result<(), Refused> {
@@ -138,7 +171,7 @@ impl Appender {
         let Read::Value(payload, _) = victim.read(at, &header.key) else { return false };
         let mut append = || {
             while !self.is_ready(&place.view, queue, u64::from(at.length))? {
-                *self.active(queue) = Some(reserve(place, queue, lock)?);
+                *self.active(queue) = Some(self.reserve(place, queue, lock)?);
             }
             self.append_to_active(&place.view, queue, &header.key, &payload)
         };
@@ -171,44 +204,12 @@ fn remove_unlocked(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A segment out of the reserve.
-fn reserve(place: &Place, queue: Queue, _lock: &DirectoryLock) -> Result<Active, Refused> {
-    if let Some(active) = adopt(place, queue) {
-        return Ok(active);
-    }
-    let survey = place.room.survey(&place.view)?;
-    if !place.room.allows(&survey, u64::from(place.room.capacity), 0) {
-        return Err(Refused::NoRoom);
-    }
-    Ok(create(place, queue)?)
-}
-
 fn create(place: &Place, queue: Queue) -> io::Result<Active> {
     let last = place.view.index().segments().map(|(_, known)| known.segment.order).max();
     let order = last.unwrap_or(0) + 1;
     let unnamed = Segment::create(place.view.directory(), queue, place.room.capacity, order)?;
     let (slot, segment) = place.view.add_own(unnamed)?;
     Ok(Active::new(slot, segment, HEADER, Vec::new()))
-}
-
-/// A segment that nobody writes to any more, cut after its last whole record.
-fn adopt(place: &Place, queue: Queue) -> Option<Active> {
-    let unsealed: Vec<_> = {
-        let index = place.view.index();
-        let of_queue =
-            index.segments().filter(|(_, known)| known.segment.queue == queue && !known.own && !known.progress.sealed);
-        of_queue.map(|(slot, known)| (slot, Arc::clone(&known.segment))).collect()
-    };
-    unsealed.into_iter().find_map(|(slot, segment)| {
-        if !segment.try_lock() {
-            return None;
-        }
-        let adopted = take_over(place, slot, &segment);
-        if adopted.is_none() {
-            segment.unlock();
-        }
-        adopted
-    })
 }
 
 fn take_over(place: &Place, slot: Slot, segment: &Arc<Segment>) -> Option<Active> {
@@ -242,8 +243,4 @@ pub(crate) fn records(segment: &Segment, length: u32) -> Vec<Located> {
     // What cannot be read is not found.
     let _ = scan::scan(segment, HEADER, length, |record, _| records.push(record));
     records
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

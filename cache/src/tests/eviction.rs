@@ -3,8 +3,8 @@
 use tempfile::TempDir;
 
 use super::{hits, open, put, taken};
+use crate::Class;
 use crate::room::{Options, Room};
-use crate::{Class, Key};
 
 /// With it segments have 256 KiB.
 const LIMIT: u64 = 8 << 20;
@@ -101,6 +101,37 @@ fn what_one_puts_the_others_hit() {
 }
 
 #[test]
+fn what_others_read_stays() {
+    let directory = TempDir::new().unwrap();
+    let (one, other) = (open(directory.path(), LIMIT), open(directory.path(), LIMIT));
+    put(&one, Class::Data, 0..300, LENGTH);
+    assert_eq!(hits(&other, HOT, LENGTH), HOT.count());
+    put(&one, Class::Data, 10_000..12_000, LENGTH);
+    assert!(one.stats().rescued >= HOT.count() as u64);
+    assert_eq!(hits(&one, HOT, LENGTH), HOT.count());
+    assert_eq!(hits(&other, HOT, LENGTH), HOT.count());
+    assert_eq!(hits(&other, HOT.end..300, LENGTH), 0);
+}
+
+#[test]
+fn who_is_idle_leaves_its_segments_to_others() {
+    let directory = TempDir::new().unwrap();
+    let caches: Vec<_> = (0..5).map(|_| open(directory.path(), LIMIT)).collect();
+    for round in 0..4 {
+        for (number, cache) in (0..).zip(&caches) {
+            put(cache, Class::Data, [round * 10 + number], LENGTH);
+            std::thread::sleep(std::time::Duration::from_millis(80));
+        }
+    }
+    // One segment, and the lock.
+    assert_eq!(taken(directory.path()).1, 2);
+    for cache in &caches {
+        let all = (0..4).flat_map(|round| round * 10..round * 10 + 5);
+        assert_eq!(hits(cache, all, LENGTH), 20);
+    }
+}
+
+#[test]
 fn several_writers_stay_within_the_limit() {
     let directory = TempDir::new().unwrap();
     let caches: Vec<_> = (0..4).map(|_| open(directory.path(), LIMIT)).collect();
@@ -160,5 +191,4 @@ fn there_are_a_few_hundred_segments_at_most() {
         let segments = limit / capacity;
         assert!((32..=256).contains(&segments) || bits > 40, "{segments} for a limit of 2^{bits}");
     }
-    assert!(Key::new(&[0; 64]).is_some());
 }

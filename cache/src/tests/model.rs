@@ -52,7 +52,7 @@ fn length(number: u64) -> usize {
 }
 
 fn class(number: u64) -> Class {
-    if number % 5 == 0 { Class::Metadata } else { Class::Data }
+    if number.is_multiple_of(5) { Class::Metadata } else { Class::Data }
 }
 
 fn put(cache: &Cache, number: u64) {

@@ -60,6 +60,10 @@ impl Active {
 
     /// Makes sure that it is locked, and as it was left.
     fn hold(&mut self, view: &View) -> bool {
+        // It may have been moved away with the whole directory.
+        if view.index().segment_mut(self.slot).is_none() {
+            return false;
+        }
         if self.locked {
             return self.segment.length().is_some();
         }

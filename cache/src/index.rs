@@ -5,7 +5,8 @@
 //! push each other out, which costs a miss.
 //!
 //! When a segment goes its entries stay as ghosts: they tell that a key was here not long ago, so that its value, put
-//! again, is data somebody asked for again. They are half as many as the records at most, the oldest go first.
+//! again, is data somebody asked for again. There are never more of them than records, apart from a few; the oldest
+//! go first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,7 +114,7 @@ impl Index {
             self.gone.insert(slot, known.records);
             self.ghosts += known.records;
         }
-        let enough = FEW_GHOSTS.max((self.entries.len() - self.ghosts) / 2);
+        let enough = FEW_GHOSTS.max(self.entries.len().saturating_sub(self.ghosts) / 2);
         if self.ghosts > 2 * enough {
             while self.ghosts > enough
                 && let Some((_, number)) = self.gone.pop_first()

@@ -26,9 +26,9 @@
 //! Values lie in a few hundred segments (`segment`) of a fixed capacity, one record after the other (`record`). A full
 //! segment ends with a table of its records (`table`); one without is read from header to header (`scan`), which also
 //! finds what a killed process has left. Every process has all segments open, and keeps in memory which records there
-//! are (`index`), 24 to 48 bytes for each, kept up with what other processes add and evict (`view`). What is put waits in a queue (`backlog`) for the
-//! one thread that appends it (`append`) to a segment that has room, for which old segments are evicted (`evict`) within
-//! the limit (`room`).
+//! are (`index`), 24 to 48 bytes for each and at most as much again for evicted ones, kept up with what other processes
+//! add and evict (`view`). What is put waits in a queue (`backlog`) for the one thread that appends it (`append`) to a
+//! segment that has room, for which old segments are evicted (`evict`) within the limit (`room`).
 //!
 //! There is no other state: no journal, no shared memory, nothing that must agree with something else. That somebody
 //! has read a record, which eviction goes by, is a byte in the record that any process may set.

@@ -100,6 +100,8 @@ impl Left {
             for cut in [record.offset.saturating_sub(1), record.offset, record.offset + 1] {
                 self.check_cut(cut);
             }
+            self.check_power_loss(record.offset);
+            self.check_power_loss(record.offset + head + 1);
         }
         let end = self.files[self.victim].1.len() as u32;
         for at in self.table.unwrap_or(end)..end {
@@ -111,6 +113,13 @@ impl Left {
         for cut in [0, 1, HEADER - 1] {
             self.check_cut(cut);
         }
+    }
+
+    /// The file has got its length, and its last bytes were never written.
+    fn check_power_loss(&self, from: u32) {
+        let lost = self.records.iter().filter(|(_, record)| record.offset + record.length > from);
+        let lost = lost.map(|(number, _)| *number);
+        self.check(&format!("zeros from {from}"), |bytes| bytes[from as usize..].fill(0), lost);
     }
 
     fn check_cut(&self, cut: u32) {

@@ -59,6 +59,19 @@ fn a_directory_that_vanished_is_made_again() {
 }
 
 #[test]
+fn a_directory_that_was_moved_away_is_made_again() {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path().join("cache");
+    let cache = open(&root, LIMIT);
+    put(&cache, Class::Data, 0..10, LENGTH);
+    fs::rename(&root, directory.path().join("moved")).unwrap();
+    put(&cache, Class::Data, 10..20, LENGTH);
+    assert_eq!(hits(&cache, 10..20, LENGTH), 10);
+    assert_eq!(hits(&open(&root, LIMIT), 10..20, LENGTH), 10);
+    assert_eq!(hits(&open(&directory.path().join("moved"), LIMIT), 0..10, LENGTH), 10);
+}
+
+#[test]
 fn foreign_files_are_left_alone_and_counted() {
     let directory = TempDir::new().unwrap();
     let chunks = directory.path().join("chunks");

@@ -105,7 +105,10 @@ fn a_crowd_with_skewed_clocks_and_kills_loses_nothing() {
     println!("{counts}");
     assert!(told.made.len() > 20 && told.deleted.len() > 5 && kills > 5 && restored > 5, "{counts}");
 
-    assert_only_leftovers(&crowd.sandbox.check());
+    // Clients that compact the manifests at the same time both keep all of them, until the next does.
+    let warnings = crowd.sandbox.check();
+    let others: Vec<&str> = warnings.lines().filter(|line| !line.starts_with("warning manifest.duplicate ")).collect();
+    assert_only_leftovers(&others.join("\n"));
     crowd.sandbox.run(["snapshot", "verify", "--verify-files-percent=100"]);
     let listed = list(&mut crowd.sandbox.command(["snapshot", "list", "--json", "--all"]));
     for id in &told.made {

@@ -31,6 +31,10 @@ impl Payload {
         &self.parts
     }
 
+    pub fn into_parts(self) -> Vec<Bytes> {
+        self.parts
+    }
+
     /// The whole as one piece; copies only when there are several.
     pub fn to_bytes(&self) -> Bytes {
         match self.parts.as_slice() {

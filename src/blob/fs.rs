@@ -7,7 +7,7 @@
 //! The file `.shards` is written with the first blob that is put, never by a client that only reads.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -198,7 +198,7 @@ impl Storage for FilesystemStorage {
                 inner.write_shards_file()?;
                 let (directories, name) = inner.sharding.split(&id);
                 inner
-                    .write(&directories, &name, payload.parts(), options.no_overwrite)
+                    .write(&directories, &name, payload, options.no_overwrite)
                     .map_err(|e| blob_failed("writing", &id, e))
             },
         )
@@ -262,8 +262,8 @@ impl Inner {
         Ok(bytes.into())
     }
 
-    /// Puts `parts` at `name` below `directories`, whole and durable or not at all.
-    fn write(&self, directories: &[String], name: &str, parts: &[Bytes], no_overwrite: bool) -> io::Result<()> {
+    /// Puts `payload` at `name` below `directories`, whole and durable or not at all.
+    fn write(&self, directories: &[String], name: &str, payload: Payload, no_overwrite: bool) -> io::Result<()> {
         let mut directory = self.root.clone();
         directory.extend(directories);
         let target = directory.join(name);
@@ -275,7 +275,7 @@ impl Inner {
             }
             other => other?,
         };
-        let written = write_parts(&file, parts).and_then(|()| file.sync_all()).and_then(|()| {
+        let written = write_payload(&file, payload).and_then(|()| file.sync_all()).and_then(|()| {
             drop(file);
             if no_overwrite { rename_to_new(&temporary, &target) } else { fs::rename(&temporary, &target) }
         });
@@ -321,7 +321,7 @@ impl Inner {
             return Ok(());
         }
         let what = || format!("writing {}", self.root.join(SHARDS_FILE).display());
-        match self.write(&[], SHARDS_FILE, &[self.sharding.to_file().into()], true) {
+        match self.write(&[], SHARDS_FILE, self.sharding.to_file().into(), true) {
             Ok(()) => {}
             // Another client was first. Its parameters count: two clients with different ones would not see each
             // other's blobs.
@@ -381,21 +381,9 @@ impl Inner {
     }
 }
 
-fn write_parts(mut file: &File, parts: &[Bytes]) -> io::Result<()> {
-    // Linux takes at most 1024 pieces in one call (UIO_MAXIOV).
-    for some in parts.chunks(1024) {
-        let mut slices: Vec<_> = some.iter().map(|part| IoSlice::new(part)).collect();
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            match file.write_vectored(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => IoSlice::advance_slices(&mut rest, n),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-    Ok(())
+/// Writes a payload, piece by piece, so that their memory is free while the disk is still at work.
+fn write_payload(mut file: &File, payload: Payload) -> io::Result<()> {
+    payload.into_parts().into_iter().try_for_each(|part| file.write_all(&part))
 }
 
 /// Renames, unless the target exists.

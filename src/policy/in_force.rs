@@ -64,10 +64,10 @@ impl Policy {
         positive(self.upload.parallel_upload_above_size?)
     }
 
-    /// Number of files to read at a time, or `otherwise` when it is not set.
-    pub fn max_parallel_file_reads(&self, otherwise: usize) -> usize {
-        let set = self.upload.max_parallel_file_reads.and_then(positive);
-        set.map_or(otherwise.max(1), |count| usize::try_from(count).unwrap_or(usize::MAX))
+    /// Number of files to read at a time, when it is set.
+    pub fn max_parallel_file_reads(&self) -> Option<usize> {
+        let set = self.upload.max_parallel_file_reads.and_then(positive)?;
+        Some(usize::try_from(set).unwrap_or(usize::MAX))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         assert!(policy.ignore_cache_dirs());
         assert_eq!(policy.max_file_size(), None);
         assert_eq!(policy.parallel_upload_above_size(), None);
-        assert_eq!(policy.max_parallel_file_reads(4), 4);
+        assert_eq!(policy.max_parallel_file_reads(), None);
     }
 
     #[test]
@@ -116,8 +116,8 @@ mod tests {
         policy.upload.max_parallel_file_reads = Some(0);
         assert_eq!(policy.max_file_size(), None);
         assert_eq!(policy.parallel_upload_above_size(), None);
-        assert_eq!(policy.max_parallel_file_reads(3), 3);
+        assert_eq!(policy.max_parallel_file_reads(), None);
         policy.upload.max_parallel_file_reads = Some(7);
-        assert_eq!(policy.max_parallel_file_reads(3), 7);
+        assert_eq!(policy.max_parallel_file_reads(), Some(7));
     }
 }

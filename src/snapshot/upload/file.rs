@@ -293,7 +293,7 @@ pub(super) fn store_large(node: &Arc<Node>, directory: &Arc<LocalDirectory>, fil
         let large = Arc::clone(&large);
         let start = number * part_size.unwrap_or(0);
         let end = part_size.filter(|_| number + 1 < parts).map(|part| start + part);
-        rayon::spawn(move || {
+        node.run.spawn_large(move || {
             large.read_part(number as usize, start, end);
             large.done();
         });

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The tree is worked on by a pool of plain threads; each step is a task that any of them may take. A directory is a
-//! `Node` that counts what it still waits for, and whoever brings the last piece finishes it. There are a few more
-//! threads than CPUs, since some always wait for the disk; but only one for each CPU compresses, and the chunks in
-//! memory are counted.
+//! `Node` that counts what it still waits for, and whoever brings the last piece finishes it. There are more threads
+//! than CPUs, since those with small files mostly wait for the disk, and large files have their own; but only one for
+//! each CPU compresses, and the chunks in memory are counted.
 //!
 //! Directories are always read anew and written anew: what did not change is the same content and costs nothing. Of
 //! a file that looks unchanged the data is not read.
@@ -50,6 +50,14 @@ use node::Node;
 
 /// Threads beyond the number of CPUs, for those that wait for the disk.
 const WAITING: usize = 2;
+
+fn threads(name: &'static str, count: usize) -> Result<rayon::ThreadPool, SnapshotError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(move |n| format!("{name}-{n}"))
+        .build()
+        .map_err(|e| SnapshotError::Internal(Box::new(e)))
+}
 
 /// What to back up.
 pub enum Source {
@@ -158,6 +166,9 @@ struct Run {
     chunk_slots: Budget,
     /// One for each CPU.
     workers: Pool<Worker>,
+    /// Threads for large files, so that they keep the CPUs busy while small ones wait for the disk. None where the
+    /// user limits the files that are read at a time.
+    large_pool: Option<rayon::ThreadPool>,
     stats: Mutex<Stats>,
     limit_reached: AtomicBool,
     canceled: AtomicBool,
@@ -195,15 +206,10 @@ impl Upload {
         stop: Stop,
     ) -> Result<Self, SnapshotError> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = match options.parallel {
-            0 => policy.policy().max_parallel_file_reads(cpus + WAITING),
-            n => n,
-        };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|n| format!("upload-{n}"))
-            .build()
-            .map_err(|e| SnapshotError::Internal(Box::new(e)))?;
+        let asked =
+            if options.parallel > 0 { Some(options.parallel) } else { policy.policy().max_parallel_file_reads() };
+        let pool = threads("upload", asked.unwrap_or(cpus + WAITING))?;
+        let large_pool = if asked.is_none() { Some(threads("upload-large", cpus)?) } else { None };
         let (complete, done) = oneshot::channel();
         let run = Arc::new(Run {
             contents,
@@ -214,10 +220,11 @@ impl Upload {
             stop,
             unvisited: AtomicUsize::new(0),
             queued_chunks: AtomicUsize::new(0),
-            most_queued_chunks: threads.min(cpus),
+            most_queued_chunks: asked.map_or(cpus, |asked| asked.min(cpus)),
             buffers: Mutex::default(),
             workers: Pool::new(cpus),
-            chunk_slots: Budget::new(2 * cpus as u64 + 2),
+            large_pool,
+            chunk_slots: Budget::new(2 * cpus as u64 + 1),
             stats: Mutex::default(),
             limit_reached: AtomicBool::new(false),
             canceled: AtomicBool::new(false),
@@ -296,6 +303,14 @@ impl Run {
     fn may_take_over(&self, base: &Entry) -> bool {
         let is_stored = || self.runtime.block_on(Object::is_stored(self.contents.reader(), base.object));
         !by_chance(self.options.force_hash) && is_stored()
+    }
+
+    /// Makes a task of a large file.
+    fn spawn_large(&self, task: impl FnOnce() + Send + 'static) {
+        match &self.large_pool {
+            Some(pool) => pool.spawn(task),
+            None => rayon::spawn(task),
+        }
     }
 
     /// The object without any bytes.

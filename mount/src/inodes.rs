@@ -62,6 +62,30 @@ impl<N: Clone> Inodes<N> {
         }
     }
 
+    /// The number that a node has or would have, without the kernel being told of it.
+    pub fn number(&self, identity: Identity) -> u64 {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.get(&ROOT).is_some_and(|root| root.identity == identity) {
+            return ROOT;
+        }
+        let mut attempt = 0;
+        loop {
+            let number = identity.number(attempt);
+            attempt += 1;
+            if number > ROOT && held.get(&number).is_none_or(|known| known.identity == identity) {
+                return number;
+            }
+        }
+    }
+
+    /// A node that was looked at again; nothing happens when the kernel forgot it meanwhile.
+    pub fn refresh(&self, number: u64, node: N) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = held.get_mut(&number) {
+            known.node = node;
+        }
+    }
+
     /// The node of a number, or nothing when the kernel was not told of it, or forgot it.
     pub fn get(&self, number: u64) -> Option<N> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +166,20 @@ mod tests {
         let number = inodes.tell(other, "other");
         assert_eq!(number, other.number(1));
         assert_eq!((inodes.get(wanted), inodes.get(number)), (Some("one"), Some("other")));
+        assert_eq!(inodes.number(other), number);
+    }
+
+    #[test]
+    fn a_number_is_given_without_a_lookup() {
+        let (root, inodes) = table();
+        let number = inodes.number(root.child(b"a"));
+        assert_eq!((inodes.get(number), inodes.number(root)), (None, ROOT));
+        inodes.refresh(number, "not known");
+        assert_eq!(inodes.count(), 1);
+        assert_eq!(inodes.tell(root.child(b"a"), "a"), number);
+        inodes.refresh(number, "looked at again");
+        inodes.forget(number, 1);
+        assert_eq!(inodes.get(number), None, "neither counted as a lookup");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod error;
 pub mod format;
 pub mod json;
 pub mod manifest;
+pub mod mounting;
 pub mod object;
 pub mod policy;
 pub mod repo;

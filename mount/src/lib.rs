@@ -28,4 +28,4 @@ pub use inodes::{Inodes, ROOT};
 pub use mount::{Mount, Options};
 pub use mountpoint::MountError;
 pub use tree::{Attributes, Kind, Listing, Seen, Space, Time, Tree, TreeError, Xattr};
-pub use unmount::{UnmountError, Unmounted};
+pub use unmount::{UnmountError, Unmounted, unmount};

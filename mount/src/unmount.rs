@@ -25,7 +25,8 @@ pub struct UnmountError {
     cause: io::Error,
 }
 
-pub(crate) fn unmount(mountpoint: &Path) -> Result<Unmounted, UnmountError> {
+/// Unmounts what is mounted there, lazily when somebody uses it.
+pub fn unmount(mountpoint: &Path) -> Result<Unmounted, UnmountError> {
     let failed = |cause| UnmountError { path: mountpoint.to_path_buf(), cause };
     match rustix::mount::unmount(mountpoint, UnmountFlags::empty()) {
         Ok(()) => Ok(Unmounted::Wholly),

@@ -14,6 +14,7 @@ mod index;
 mod list;
 mod logging;
 mod manifest;
+mod mount;
 mod output;
 mod policy;
 mod progress;
@@ -23,6 +24,7 @@ mod restore;
 mod show;
 mod snapshot;
 mod units;
+mod unmount;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,11 +38,12 @@ use args::GlobalArgs;
 #[command(
     name = "larder",
     version,
-    about = "Backups in kopia's repository format: snapshot, list, verify and restore",
+    about = "Backups in kopia's repository format: snapshot, mount, list, verify and restore",
     after_help = "Examples:
   larder repository create filesystem --path /mnt/backup
   larder snapshot create /home/me
   larder snapshot list
+  larder mount all /mnt/backups
   larder restore SNAPSHOT /tmp/restored
   larder policy set --global --compression=zstd --add-ignore='*.tmp'
   larder repository connect filesystem --path /mnt/backup     # one that kopia made",
@@ -63,6 +66,11 @@ enum Command {
     Snapshot(snapshot::Command),
     /// Restore a snapshot, or a directory or file in one
     Restore(restore::Args),
+    /// Show snapshots as a file system
+    Mount(mount::Args),
+    /// End what `mount` began
+    #[command(visible_alias = "umount")]
+    Unmount(unmount::Args),
     /// Show and change what is backed up, how, and for how long it is kept
     #[command(visible_alias = "policies", subcommand)]
     Policy(policy::Command),
@@ -125,6 +133,8 @@ async fn run(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Repository(command) => repository::run(app, command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
         Command::Restore(args) => restore::run(app, args).await,
+        Command::Mount(args) => mount::run(app, args).await,
+        Command::Unmount(args) => unmount::run(&args),
         Command::Policy(command) => policy::run(app, command).await,
         Command::List(args) => list::run(app, args).await,
         Command::Show(args) => show::run(app, args).await,

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["repo"],
     &["policy"],
     &["snapshot"],
+    &["mounting"],
 ];
 
 /// Longer files, and why that is right.

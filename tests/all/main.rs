@@ -13,6 +13,7 @@ mod fixtures;
 mod interrupted;
 mod layering;
 mod manifests;
+mod mounting;
 mod objects;
 mod properties;
 mod restores;

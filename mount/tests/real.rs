@@ -245,6 +245,9 @@ fn a_directory_of_a_hundred_thousand_is_listed_whole() {
     // With attributes of each, which are the kernel's own then.
     let (_, list) = run("ls", &["-lU"], mounted.directory.path());
     assert_eq!(list.lines().count(), COUNT + 1);
+    let asked = mounted.asked();
+    let asked = [&asked.lookups, &asked.xattrs, &asked.looks_again].map(|counter| counter.load(Ordering::Relaxed));
+    assert!(asked.iter().sum::<u64>() < 10_000, "a request for each entry: {asked:?}");
 
     // Seeking back to remembered positions, in and out of what the kernel has kept, gives the same entries again.
     let directory = File::open(mounted.directory.path()).unwrap();
@@ -307,6 +310,11 @@ fn extended_attributes_are_listed_or_answered_only() {
     assert_eq!(rustix::fs::listxattr_query(mounted.path("file")), Ok(names.len()));
     assert_eq!(list("file", 5), Err(rustix::io::Errno::RANGE));
     assert_eq!(list("none", 5), Ok(String::new()));
+    assert_eq!(get("none", "system.posix_acl_access", 10), Err(rustix::io::Errno::OPNOTSUPP));
+
+    let without = Mounted::with(zoo(), &Options { has_xattrs: false, ..Options::default() });
+    assert_eq!(rustix::fs::listxattr_query(without.path("file")), Err(rustix::io::Errno::OPNOTSUPP));
+    assert_eq!(without.asked().xattrs.load(Ordering::Relaxed), 0);
 }
 
 #[test]

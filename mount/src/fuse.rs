@@ -30,13 +30,14 @@ pub(crate) struct Served<T: Tree> {
     files: Handles<T::File>,
     directories: Handles<OpenDirectory<T::Node>>,
     answers: Answers,
+    has_xattrs: bool,
 }
 
 impl<T: Tree> Served<T> {
-    pub(crate) fn new(tree: Arc<T>, answers: Answers) -> Self {
+    pub(crate) fn new(tree: Arc<T>, answers: Answers, has_xattrs: bool) -> Self {
         let root = tree.root();
         let inodes = Inodes::new(root.identity, root);
-        Self { tree, inodes, files: Handles::new(), directories: Handles::new(), answers }
+        Self { tree, inodes, files: Handles::new(), directories: Handles::new(), answers, has_xattrs }
     }
 
     /// The kernel asks only for what it was told of and did not forget: anything else is from another mount.

@@ -227,7 +227,6 @@ impl Tree for Memory {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
         Ok(match &file.item.content {
             Content::Pattern => self.pattern(offset, length),
-            // A size that is too large ends the file with zeros, as in a hole.
             Content::Bytes(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 bytes.slice(start..start.saturating_add(length).min(bytes.len()))

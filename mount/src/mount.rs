@@ -29,6 +29,9 @@ pub struct Options {
     pub threads: usize,
     /// How long a request may take before it is answered with an I/O error.
     pub deadline: Duration,
+    /// Whether extended attributes are shown. Without, nothing asks for them, which newer versions of `ls -l` do for
+    /// each file.
+    pub has_xattrs: bool,
 }
 
 impl Default for Options {
@@ -39,6 +42,7 @@ impl Default for Options {
             allow_other: false,
             threads: processors.clamp(2, 4),
             deadline: Duration::from_secs(60),
+            has_xattrs: true,
         }
     }
 }
@@ -68,7 +72,7 @@ impl Mount {
     ) -> Result<Self, MountError> {
         let mountpoint = mountpoint::check(mountpoint)?;
         mountpoint::check_device()?;
-        let served = Served::new(tree, Answers { runtime, deadline: options.deadline });
+        let served = Served::new(tree, Answers { runtime, deadline: options.deadline }, options.has_xattrs);
         let mounted =
             fuse::mount(served, &mountpoint, options).map_err(|error| mountpoint::explain(&mountpoint, error))?;
         tracing::debug!("mounted at {}", mountpoint.display());

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyOpen,
@@ -79,9 +80,9 @@ impl<T: Tree> Served<T> {
     ) {
         let own = attributes(directory.inode, &directory.seen.attributes);
         // Of `.` and `..` the kernel takes the number alone, and counts nothing.
-        let mut dots = |reply: &mut ReplyDirectoryPlus, number: u64, after: u64, name: &str| {
+        let dots = |reply: &mut ReplyDirectoryPlus, number: u64, after: u64, name: &str| {
             let attributes = FileAttr { ino: INodeNo(number), ..own };
-            reply.add(attributes.ino, after, name, &lifetime(Some(std::time::Duration::ZERO)), &attributes, GENERATION)
+            reply.add(attributes.ino, after, name, &Duration::ZERO, &attributes, GENERATION)
         };
         page(listing, from, |shown, after| match shown {
             Shown::Itself => dots(&mut reply, directory.inode, after, "."),

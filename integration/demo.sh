@@ -35,9 +35,30 @@ run snapshot create "$demo/data"
 run snapshot list
 run snapshot verify --verify-files-percent=100
 
+first=$("$larder" snapshot list --json "$demo/data" | tr ',' '\n' | sed -n 's/.*"id":"\([0-9a-f]\{32\}\)".*/\1/p' | head -n 1)
+
+if [ -c /dev/fuse ]; then
+    echo
+    echo "All snapshots as a file system; the lost file comes back with cp:"
+    mkdir "$demo/mnt"
+    trap '"$larder" unmount "$demo/mnt" 2>/dev/null || true' EXIT
+    run mount --daemon "$demo/data" "$demo/mnt"
+    printf '\n$ ls -l mnt mnt/latest/.snapshots\n'
+    ls -l "$demo/mnt" "$demo/mnt/latest/.snapshots/"
+    snapshot=$(ls "$demo/mnt" | head -n 1)
+    printf '\n$ cp mnt/%s/lib.rs data/lib.rs\n' "$snapshot"
+    cp "$demo/mnt/$snapshot/lib.rs" "$demo/data/lib.rs"
+    cmp "$demo/lib.rs.original" "$demo/data/lib.rs"
+    run unmount "$demo/mnt"
+    trap - EXIT
+    rm "$demo/data/lib.rs"
+else
+    echo
+    echo "There is no /dev/fuse here, so nothing is mounted."
+fi
+
 echo
-echo "The lost file comes back from the snapshot before:"
-first=$("$larder" snapshot list --json | sed -n 's/.*"id":"\([0-9a-f]*\)".*/\1/p' | head -n 1)
+echo "Or it comes back by a restore:"
 run restore "$first/lib.rs" "$demo/data/lib.rs"
 cmp "$demo/lib.rs.original" "$demo/data/lib.rs"
 echo "It is the same, byte for byte. All of this is in $demo."

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cli                                arguments, output, exit codes (in the binary only)
+//! mounting                           snapshots as a tree to be mounted
 //! snapshot │ policy                  what a snapshot is, making and restoring one; what to back up and keep
 //! repo                               opening, connecting, creating; Repository (read), Writer (session)
 //! object │ manifest                  byte streams made of contents; labelled JSON documents

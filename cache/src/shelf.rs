@@ -19,16 +19,22 @@ use std::time::{Duration, SystemTime};
 
 use memmap2::{Mmap, MmapMut};
 
+use crate::cache::Cache;
+
 const BLOCK: usize = 1 << 16;
 const MAGIC: &[u8; 8] = b"lrdshelf";
 const FOOTER: usize = 8 + 4 + 8;
 /// What a crashed writer left is removed when it is older than this.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+/// Bytes for which a cache is asked to make room at one time, while a file grows whose length nobody knows.
+const LEAST_ROOM: u64 = 64 << 10;
+const MOST_ROOM: u64 = 4 << 20;
 
 /// A directory of checked files.
 #[derive(Clone, Debug)]
 pub struct Shelf {
     directory: PathBuf,
+    cache: Option<Cache>,
 }
 
 /// The bytes asked for are not those that were written.
@@ -40,7 +46,13 @@ impl Shelf {
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        Ok(Self { directory })
+        Ok(Self { directory, cache: None })
+    }
+
+    /// Lets a cache that the directory lies under make room for what is written, within its limit. Where it cannot,
+    /// writing fails with [`io::ErrorKind::StorageFull`].
+    pub fn within(self, cache: Cache) -> Self {
+        Self { cache: Some(cache), ..self }
     }
 
     pub fn directory(&self) -> &Path {
@@ -65,8 +77,15 @@ impl Shelf {
     pub fn put(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<ShelfFile> {
         let path = self.path(name).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
         let (temporary, file) = self.create_temporary()?;
-        let mut out =
-            Summing { inner: BufWriter::with_capacity(BLOCK, file), sum: 0, in_block: 0, length: 0, sums: Vec::new() };
+        let mut out = Summing {
+            inner: BufWriter::with_capacity(BLOCK, file),
+            shelf: self,
+            room: 0,
+            sum: 0,
+            in_block: 0,
+            length: 0,
+            sums: Vec::new(),
+        };
         write(&mut out)?;
         // A name that outlives a power loss must not outlive its bytes.
         out.finish()?.sync_data()?;
@@ -85,8 +104,9 @@ impl Shelf {
 
     /// Begins a file of up to `length` bytes that is filled in any order, without taking memory of the process.
     pub fn create(&self, length: usize) -> io::Result<ShelfDraft> {
-        let (temporary, file) = self.create_temporary()?;
         let whole = length + 4 * length.div_ceil(BLOCK) + FOOTER;
+        self.make_room(whole as u64)?;
+        let (temporary, file) = self.create_temporary()?;
         // Without room set aside, a full disk would kill the process at some store to the mapped memory.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, whole as u64)?;
         // SAFETY: the file is new, under a random name, in a directory that belongs to the user alone.
@@ -101,6 +121,13 @@ impl Shelf {
         let path = self.directory.join(format!("new.tmp.{}", hex::encode(random)));
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok((Temporary(path), file))
+    }
+
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        match &self.cache {
+            Some(cache) if !cache.make_room(bytes) => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what nobody wants any more: files for which `keep` answers false, and what crashed writers left.
@@ -193,18 +220,28 @@ fn trailer(mut sums: Vec<u8>, length: u64) -> Vec<u8> {
 }
 
 /// Sums up blocks while they are written.
-struct Summing {
+struct Summing<'a> {
     inner: BufWriter<File>,
+    shelf: &'a Shelf,
+    /// Bytes that there is room for beyond those that were written.
+    room: u64,
     sum: u32,
     in_block: usize,
     length: u64,
     sums: Vec<u8>,
 }
 
-impl Write for Summing {
+impl Write for Summing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = bytes.len().min(BLOCK - self.in_block);
+        if self.room < room as u64 {
+            // What was written so far has to be on the disk to be counted there.
+            self.inner.flush()?;
+            self.room = self.length.clamp(LEAST_ROOM, MOST_ROOM);
+            self.shelf.make_room(self.room)?;
+        }
         let written = self.inner.write(bytes.get(..room).unwrap_or_default())?;
+        self.room -= written as u64;
         self.sum = crc32c::crc32c_append(self.sum, bytes.get(..written).unwrap_or_default());
         self.in_block += written;
         self.length += written as u64;
@@ -219,7 +256,7 @@ impl Write for Summing {
     }
 }
 
-impl Summing {
+impl Summing<'_> {
     fn end_block(&mut self) {
         self.sums.extend(self.sum.to_le_bytes());
         (self.sum, self.in_block) = (0, 0);
@@ -321,6 +358,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::{Class, Key, Options};
 
     fn shelf() -> (TempDir, Shelf) {
         let directory = TempDir::new().unwrap();
@@ -381,6 +419,30 @@ mod tests {
         drop(shelf.create(1000).unwrap());
         assert!(shelf.create(10).unwrap().finish("x", 11).is_err());
         assert_eq!(fs::read_dir(shelf.directory()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_make_room_first_and_keep_the_limit() {
+        let directory = TempDir::new().unwrap();
+        let limit = 4 << 20;
+        let cache = Cache::open(directory.path(), Options { limit, free_floor: 0 });
+        let shelf = Shelf::open(directory.path().join("index")).unwrap().within(cache.clone());
+        for number in 0_u32..64 {
+            cache.put(Key::new(&number.to_le_bytes()).unwrap(), Class::Data, payload(100_000).into());
+            cache.flush();
+        }
+        let before = cache.usage().data.records;
+        let bytes = payload(2 << 20);
+        shelf.put("put", |out| out.write_all(&bytes)).unwrap();
+        let after = cache.usage();
+        assert!(after.committed <= limit && after.data.records < before, "{after:?}");
+        let full = |e: io::Error| assert_eq!(e.kind(), io::ErrorKind::StorageFull);
+        full(shelf.put("more", |out| out.write_all(&payload(3 << 20))).unwrap_err());
+        full(shelf.create(3 << 20).unwrap_err());
+        shelf.create(1 << 20).unwrap().finish("draft", 1 << 20).unwrap();
+        assert_eq!(shelf.get("put").unwrap().bytes(0..bytes.len()).unwrap(), bytes);
+        assert_eq!(shelf.names().len(), 2);
+        assert!(cache.usage().committed <= limit);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod fixtures;
 #[path = "../../tests/all/interrupted.rs"]
 mod interrupted;
 mod large;
+mod mount;
 mod pairs;
 mod power;
 mod resume;

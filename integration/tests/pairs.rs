@@ -147,7 +147,7 @@ async fn write(directory: &Path, source: &Path, c: &Combination) {
     create(&storage, &password, &options).await.unwrap();
     let options = OpenOptions {
         identity: Identity { username: "user".into(), hostname: "host".into() },
-        cache_directory: None,
+        cache: Default::default(),
         clock: Arc::new(SystemClock),
     };
     let repository = Repository::open(storage, &Credential::Password(password), options).await.unwrap();

@@ -11,6 +11,7 @@ use integration::{Sandbox, checker, rounds, text};
 use larder::blob::Storage;
 use larder::blob::fs::{FilesystemConfig, FilesystemStorage};
 use larder::clock::SystemClock;
+use larder::content::cache::{CacheOptions, DiskCacheOptions};
 use larder::format::testdata::splitmix;
 use larder::format::{FormatBlock, FormatKey};
 use larder::manifest::ManifestId;
@@ -160,9 +161,10 @@ async fn check_creation(path: &Path) {
 }
 
 fn options(cache: Option<&Path>) -> OpenOptions {
+    let disk = cache.map(|directory| DiskCacheOptions::new(directory, 1 << 30));
     OpenOptions {
         identity: Identity { username: "user".into(), hostname: "host".into() },
-        cache_directory: cache.map(Path::to_owned),
+        cache: CacheOptions { disk, ..CacheOptions::default() },
         clock: Arc::new(SystemClock),
     }
 }

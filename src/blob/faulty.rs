@@ -159,6 +159,10 @@ impl Storage for Faulty {
         self.inner.parallel_puts()
     }
 
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         let (call, action) = self.decide(Operation::List, prefix);
         let whole = self.inner.list(prefix);

@@ -46,6 +46,10 @@ impl Storage for Forgetful {
         self.inner.parallel_puts()
     }
 
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         self.inner.list(prefix)
     }

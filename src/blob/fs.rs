@@ -76,6 +76,7 @@ struct Inner {
     file_mode: u32,
     dir_mode: u32,
     owner: Option<(u32, u32)>,
+    is_local: bool,
     /// What `.shards` says, or would say.
     sharding: Sharding,
     shards_file_missing: bool,
@@ -119,6 +120,7 @@ impl FilesystemStorage {
             file_mode: config.file_mode.unwrap_or(0o600),
             dir_mode: config.dir_mode.unwrap_or(0o700),
             owner,
+            is_local: rustix::fs::statfs(&config.path).is_ok_and(|found| !is_network(found.f_type as u32)),
             sharding,
             shards_file_missing: missing,
             shards_file_written: OnceLock::new(),
@@ -148,6 +150,10 @@ impl Storage for FilesystemStorage {
     /// One disk, or one network link, is kept busy by one writer.
     fn parallel_puts(&self) -> usize {
         1
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.is_local
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
@@ -231,6 +237,21 @@ impl Storage for FilesystemStorage {
         )
         .await
     }
+}
+
+/// Whether file systems with this magic number lie on another machine, as `statfs(2)` numbers them; those in user space
+/// often do.
+fn is_network(magic: u32) -> bool {
+    const NFS: u32 = 0x6969;
+    const SMB: u32 = 0x517b;
+    const CIFS: u32 = 0xff53_4d42;
+    const SMB2: u32 = 0xfe53_4d42;
+    const CEPH: u32 = 0x00c3_6400;
+    const AFS: u32 = 0x5346_414f;
+    const NINEP: u32 = 0x0102_1997;
+    const LUSTRE: u32 = 0x0bd0_0bd0;
+    const FUSE: u32 = 0x6573_5546;
+    matches!(magic, NFS | SMB | CIFS | SMB2 | CEPH | AFS | NINEP | LUSTRE | FUSE)
 }
 
 /// Blobs handed over at once by a listing.

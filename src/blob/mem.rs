@@ -74,6 +74,11 @@ impl Storage for MemoryStorage {
         1
     }
 
+    /// It stands for any storage, and those far away are more work.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         let all: Vec<_> = self
             .blobs()

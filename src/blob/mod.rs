@@ -170,6 +170,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// blob.
     fn parallel_puts(&self) -> usize;
 
+    /// Whether reading is as quick as from a disk of this machine, so that a copy of what was read, on a disk of this
+    /// machine, saves nothing.
+    fn is_local(&self) -> bool;
+
     /// Every blob whose name begins with `prefix`.
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>>;
 

@@ -19,6 +19,10 @@ impl<S: Storage> Storage for ReadOnly<S> {
         self.0.parallel_puts()
     }
 
+    fn is_local(&self) -> bool {
+        self.0.is_local()
+    }
+
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<BlobMetadata, BlobError>> {
         self.0.list(prefix)
     }

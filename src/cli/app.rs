@@ -2,13 +2,15 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use larder::clock::{Clock, SystemClock};
+use larder::content::Reader;
+use larder::content::cache::{CacheOptions, DiskCacheOptions};
 use larder::content::index::IndexError;
 use larder::format::{FormatError, SecretBytes};
 use larder::policy::SourceInfo;
@@ -18,6 +20,7 @@ use larder::snapshot::Stop;
 
 use super::args::GlobalArgs;
 use super::logging;
+use super::units::bytes;
 
 /// Where the cache is, unless configured.
 const CACHE_DIRECTORY_VARIABLE: &str = "KOPIA_CACHE_DIRECTORY";
@@ -29,6 +32,8 @@ pub(super) struct App {
     pub(super) stop: Stop,
     zone: TimeZone,
     degraded: AtomicBool,
+    /// The contents of the repository, once it is open.
+    contents: OnceLock<Arc<Reader>>,
 }
 
 impl App {
@@ -39,7 +44,14 @@ impl App {
             Some("utc") => TimeZone::UTC,
             Some(name) => TimeZone::get(name).with_context(|| format!("time zone {name:?} is not known"))?,
         };
-        Ok(Self { global, clock: Arc::new(SystemClock), stop: Stop::default(), zone, degraded: AtomicBool::new(false) })
+        Ok(Self {
+            global,
+            clock: Arc::new(SystemClock),
+            stop: Stop::default(),
+            zone,
+            degraded: AtomicBool::new(false),
+            contents: OnceLock::new(),
+        })
     }
 
     /// The first signal asks to stop, the second one does.
@@ -103,8 +115,12 @@ impl App {
 
     /// The directory that larder keeps its cache in.
     pub(super) fn cache_directory(&self, config: &ClientConfig) -> anyhow::Result<Option<PathBuf>> {
-        let asked = std::env::var_os(CACHE_DIRECTORY_VARIABLE).map(PathBuf::from);
-        Ok(config.cache_directory(&self.config_path()?, asked.as_deref()))
+        Ok(config.cache_directory(&self.config_path()?, asked_cache_directory().as_deref()))
+    }
+
+    /// larder's cache on disk; None when caching is off.
+    pub(super) fn disk_cache(&self, config: &ClientConfig) -> anyhow::Result<Option<DiskCacheOptions>> {
+        Ok(config.disk_cache(&self.config_path()?, asked_cache_directory().as_deref()))
     }
 
     /// The password to open the repository: given, remembered, or asked for.
@@ -144,17 +160,27 @@ impl App {
 
     /// Opens the connected repository.
     pub(super) async fn open(&self) -> anyhow::Result<Repository> {
-        let config = self.config().context("open repository")?;
-        self.open_with(&config, self.password()?).await
+        self.open_with_memory(CacheOptions::default().memory).await
     }
 
-    /// Opens a repository with a configuration and a password at hand, with the remembered key where there is one.
+    /// Opens the connected repository, to have so many bytes of decoded contents in memory.
+    pub(super) async fn open_with_memory(&self, memory: u64) -> anyhow::Result<Repository> {
+        let config = self.config().context("open repository")?;
+        self.open_as(&config, self.password()?, memory).await
+    }
+
+    /// Opens a repository with a configuration and a password at hand.
     pub(super) async fn open_with(&self, config: &ClientConfig, password: SecretBytes) -> anyhow::Result<Repository> {
+        self.open_as(config, password, CacheOptions::default().memory).await
+    }
+
+    /// With the remembered key where there is one.
+    async fn open_as(&self, config: &ClientConfig, password: SecretBytes, memory: u64) -> anyhow::Result<Repository> {
         let config_path = self.config_path()?;
         let storage = config.storage()?.open(config.readonly).context("cannot open storage")?;
         let options = OpenOptions {
             identity: config.identity(),
-            cache_directory: self.cache_directory(config)?,
+            cache: CacheOptions { disk: self.disk_cache(config)?, memory },
             clock: Arc::clone(&self.clock),
         };
         let open = async |credential| Repository::open(Arc::clone(&storage), &credential, options.clone()).await;
@@ -174,7 +200,33 @@ impl App {
         };
         let repository = opened.context("failed to open repository")?;
         self.report_damage(&repository);
+        // Of several repositories, the first.
+        let _ = self.contents.set(Arc::clone(repository.contents()));
         Ok(repository)
+    }
+
+    /// Tells what the caches have done.
+    pub(super) async fn report_caches(&self) {
+        let Some(contents) = self.contents.get() else { return };
+        let stats = contents.cache_stats().await;
+        tracing::debug!("contents in memory: {} hits, {} misses", stats.memory_hits, stats.memory_misses);
+        if let Some(disk) = stats.disk {
+            tracing::debug!(
+                "cache on disk: {} hits ({}), {} misses, {} written ({}), {} not written, {} evicted ({}), {} damaged",
+                disk.hits,
+                bytes(disk.hit_bytes),
+                disk.misses,
+                disk.admitted,
+                bytes(disk.admitted_bytes),
+                disk.dropped,
+                disk.evicted,
+                bytes(disk.evicted_bytes),
+                disk.damaged + stats.rejected
+            );
+        }
+        if let Some(problem) = stats.problem {
+            tracing::debug!("nothing is kept in the cache: {problem}");
+        }
     }
 
     /// Opens the repository to write to it.
@@ -247,6 +299,10 @@ fn remember_key(config_path: &Path, password: &SecretBytes, repository: &Reposit
     if let Err(e) = done {
         tracing::debug!("the key is not remembered: {}", larder::error::chain(&e));
     }
+}
+
+fn asked_cache_directory() -> Option<PathBuf> {
+    std::env::var_os(CACHE_DIRECTORY_VARIABLE).map(PathBuf::from)
 }
 
 fn ask(prompt: &str) -> anyhow::Result<SecretBytes> {

@@ -13,6 +13,7 @@ use jiff::Zoned;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -38,13 +39,15 @@ pub(super) fn start(args: &GlobalArgs) {
     tracing_subscriber::registry().with(console).with(file).init();
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
+/// What the library of FUSE says of mounting and unmounting is said by larder itself.
+fn filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warning => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
-    }
+    };
+    Targets::new().with_default(level).with_target("fuser", LevelFilter::OFF)
 }
 
 fn use_colours(args: &GlobalArgs) -> bool {

@@ -7,6 +7,8 @@
 mod app;
 mod args;
 mod blob;
+mod cache;
+mod caching;
 mod content;
 mod hints;
 mod histogram;
@@ -92,6 +94,9 @@ enum Command {
     /// Look at blobs: what lies in the storage
     #[command(subcommand)]
     Blob(blob::Command),
+    /// Look at, fill and empty the cache: what is kept on this machine of what was read
+    #[command(subcommand)]
+    Cache(cache::Command),
 }
 
 /// Runs the program.
@@ -117,7 +122,9 @@ pub(crate) fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         app.watch_signals();
-        run(&app, command).await
+        let done = run(&app, command).await;
+        app.report_caches().await;
+        done
     });
     // Blocking calls that hang must not keep the program from ending.
     runtime.shutdown_background();
@@ -142,6 +149,7 @@ async fn run(app: &App, command: Command) -> anyhow::Result<()> {
         Command::Content(command) => content::run(app, command).await,
         Command::Index(command) => index::run(app, command).await,
         Command::Blob(command) => blob::run(app, command).await,
+        Command::Cache(command) => cache::run(app, command).await,
     }
 }
 

@@ -24,6 +24,8 @@ use super::app::App;
 /// Where systemd, and a parent that waits, are told that the mount is ready: sd_notify(3).
 const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
 const READY: &str = "READY=1";
+/// Bytes of decoded contents in memory: for what is read ahead of several open files.
+const MEMORY: u64 = 96 << 20;
 /// How often to look whether the user asks to stop.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -64,7 +66,7 @@ pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
     if args.daemon {
         return start_daemon(app);
     }
-    let repository = app.open().await?;
+    let repository = app.open_with_memory(MEMORY).await?;
     let manifests = app.manifests(&repository).await?;
     let shown = shown(app, &repository, &manifests, &args.what).await?;
     let until = args.at.before(&app.now())?;

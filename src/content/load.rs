@@ -171,16 +171,20 @@ impl Loader {
     }
 
     async fn fetch(&self, blob: &BlobMetadata) -> Result<Layer, ContentError> {
-        match &self.shelf {
-            Some(shelf) if blob.length > LARGE_BLOB => check(self.fetch_to_file(blob, shelf).await?, &blob.id),
-            _ => {
-                let stored = self.storage.get(&blob.id, BlobRange::All).await.map_err(damaged)?;
-                layer(&blob.id, sealed::open(&self.crypto, &blob.id, &stored)?)
+        if let Some(shelf) = self.shelf.as_ref().filter(|_| blob.length > LARGE_BLOB) {
+            match self.fetch_to_file(blob, shelf).await {
+                Err(ContentError::Internal(e)) => {
+                    tracing::debug!("cannot keep index blob {} in {}: {e}", blob.id, shelf.directory().display());
+                }
+                fetched => return check(fetched?, &blob.id),
             }
         }
+        let stored = self.storage.get(&blob.id, BlobRange::All).await.map_err(damaged)?;
+        layer(&blob.id, sealed::open(&self.crypto, &blob.id, &stored)?)
     }
 
     /// Reads piece by piece into a mapped file and decrypts there, so that no large index is ever held in memory.
+    /// [`ContentError::Internal`] when there can be no such file.
     async fn fetch_to_file(&self, blob: &BlobMetadata, shelf: &Shelf) -> Result<Layer, ContentError> {
         let length = usize::try_from(blob.length).map_err(ContentError::internal)?;
         let mut draft = runs::Draft::new(shelf, &blob.id, length).map_err(ContentError::internal)?;

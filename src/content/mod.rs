@@ -3,7 +3,7 @@
 //! A content is named by the keyed hash of its plain bytes ([`id`]), so equal data is stored once, whoever writes
 //! it. Stored contents lie back to back in [`pack`]s; [`index`] blobs tell where. [`epoch`] says which index blobs
 //! count. [`Reader`] finds and opens contents through an immutable [`index::set`], which is exchanged as a whole
-//! when it is refreshed, so that readers never wait. A [`Writer`] adds contents in a [`session`]: packs first, then
+//! when it is refreshed, so that readers never wait, and keeps what it fetches in a [`cache`]. A [`Writer`] adds contents in a [`session`]: packs first, then
 //! the index that names them, so that nothing half written is ever seen.
 //!
 //! # Errors
@@ -12,6 +12,7 @@
 
 #![cfg_attr(not(any(test, feature = "testing")), deny(clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod cache;
 pub mod epoch;
 pub mod id;
 pub mod index;
@@ -19,6 +20,7 @@ mod inspect;
 pub mod legacy;
 mod load;
 pub mod pack;
+mod prefetch;
 mod reader;
 mod sealed;
 pub mod session;
@@ -33,6 +35,7 @@ use crate::format::FormatError;
 use id::ContentId;
 
 pub use inspect::IndexBlob;
+pub use prefetch::Prefetched;
 pub use reader::Reader;
 pub use writer::{Scratch, Writer, WriterOptions};
 

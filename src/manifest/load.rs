@@ -49,6 +49,7 @@ impl ManifestSet {
     }
 
     async fn load_once(contents: &Reader) -> Result<Self, ManifestError> {
+        let contents = &contents.for_scan();
         let (ids, unusable) = contents.ids_of(Prefix::MANIFEST).await?;
         let unreadable = unusable.iter().map(|e| UnreadableManifests { content: None, why: e.to_string() }).collect();
         let mut set = Self { contents: ids, unreadable, ..Self::default() };

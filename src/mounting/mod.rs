@@ -328,11 +328,14 @@ impl Tree for SnapshotTree {
             Node::Entry(entry) => {
                 let mut attributes = attributes(&entry.entry);
                 let mut fresh_for = None;
-                if let FoundIn::Top { snapshot: Some(snapshot), path, .. } = &entry.found_in {
-                    if path.is_empty() && !matches!(self.root, Node::Entry(_)) {
+                let is_root = matches!(&self.root, Node::Entry(root) if root.identity == entry.identity);
+                if let FoundIn::Top { snapshot: Some(snapshot), path, .. } = &entry.found_in
+                    && !is_root
+                {
+                    fresh_for = Some(FRESH_FOR);
+                    if path.is_empty() {
                         attributes.mtime = node::level(snapshot.start_time).mtime;
                     }
-                    fresh_for = Some(FRESH_FOR);
                 }
                 Ok(Seen { node: node.clone(), identity: entry.identity, attributes, fresh_for })
             }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::Identity;
 use crate::blob::registry::StorageConfig;
+use crate::content::cache::DiskCacheOptions;
 use crate::durable::{create_directories, sync_directory};
 
 /// Name of the file, unless another is asked for.
@@ -21,7 +22,7 @@ pub const DEFAULT_FILE: &str = "repository.config";
 const DEFAULT_CACHE_SIZE: i64 = 5_242_880_000;
 /// Seconds for which kopia keeps listings.
 const DEFAULT_LIST_CACHE_SECONDS: f64 = 30.0;
-/// How kopia shares a directory of larder's own.
+/// In the directory of kopia's cache, this one is larder's own.
 const CACHE_SUBDIRECTORY: &str = "larder";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +54,8 @@ pub struct ClientConfig {
     pub other: Map<String, Value>,
 }
 
-/// What kopia keeps in its cache, and where. Sizes in bytes, times in seconds.
+/// What is kept in a cache, and where, by kopia and by larder, each in a place of its own. Sizes in bytes, times in
+/// seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CachingConfig {
@@ -71,6 +73,32 @@ pub struct CachingConfig {
     pub max_list_cache_duration: f64,
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl CachingConfig {
+    /// Bytes for contents with data: the hard limit, or kopia's soft one where there is none.
+    fn data_limit(&self) -> u64 {
+        limit_of(self.content_cache_size_limit_bytes, self.max_cache_size)
+    }
+
+    /// The same for contents with metadata.
+    fn metadata_limit(&self) -> u64 {
+        limit_of(self.metadata_cache_size_limit_bytes, self.max_metadata_cache_size)
+    }
+
+    /// Whether somebody has set sizes: kopia and larder write the same when they are not told any.
+    fn is_sized(&self) -> bool {
+        let default = Self::default();
+        let sizes = |c: &Self| {
+            let limits = [c.content_cache_size_limit_bytes, c.metadata_cache_size_limit_bytes];
+            (c.max_cache_size, c.max_metadata_cache_size, limits)
+        };
+        sizes(self) != sizes(&default)
+    }
+}
+
+fn limit_of(hard: i64, soft: i64) -> u64 {
+    u64::try_from(if hard > 0 { hard } else { soft }).unwrap_or(0)
 }
 
 fn is_zero(n: &i64) -> bool {
@@ -146,6 +174,20 @@ impl ClientConfig {
             base.join(&c.cache_directory)
         });
         Some(asked.or(configured)?.join(CACHE_SUBDIRECTORY))
+    }
+}
+
+impl ClientConfig {
+    /// larder's cache on disk; None when caching is off. Its one limit is what is set for data and for metadata, taken
+    /// together. For `asked` see [`cache_directory`](Self::cache_directory).
+    pub fn disk_cache(&self, config_path: &Path, asked: Option<&Path>) -> Option<DiskCacheOptions> {
+        let directory = self.cache_directory(config_path, asked)?;
+        let default = CachingConfig::default();
+        let caching = self.caching.as_ref().unwrap_or(&default);
+        let data = caching.data_limit();
+        let limit = data.saturating_add(caching.metadata_limit());
+        let options = DiskCacheOptions { directory, limit, data: data > 0, even_of_local: caching.is_sized() };
+        (limit > 0).then_some(options)
     }
 }
 
@@ -245,6 +287,33 @@ mod tests {
         assert_eq!(cache(None), directory.path().join("sub/../cache/kopia/0123456789abcdef/larder"));
         assert_eq!(cache(Some("/fast")), Path::new("/fast/larder"));
         assert_eq!(cache(Some("relative")), cache(None));
+    }
+
+    #[test]
+    fn sizes_make_one_limit() {
+        let config: ClientConfig = serde_json::from_str(KOPIAS).unwrap();
+        let cache = |change: &dyn Fn(&mut CachingConfig)| {
+            let mut config = config.clone();
+            change(config.caching.as_mut().unwrap());
+            config.disk_cache(Path::new("/etc/kopia/c"), None)
+        };
+        let default = cache(&|_| {}).unwrap();
+        assert_eq!((default.limit, default.data, default.even_of_local), (10_485_760_000, true, false));
+        assert_eq!(default.directory, config.cache_directory(Path::new("/etc/kopia/c"), None).unwrap());
+        let limited = cache(&|c| c.content_cache_size_limit_bytes = 1000).unwrap();
+        assert_eq!((limited.limit, limited.data, limited.even_of_local), (5_242_881_000, true, true));
+        let metadata_only = cache(&|c| {
+            c.max_cache_size = 0;
+            c.metadata_cache_size_limit_bytes = 7;
+        });
+        let metadata_only = metadata_only.unwrap();
+        assert_eq!((metadata_only.limit, metadata_only.data), (7, false));
+        let nothing = |c: &mut CachingConfig| (c.max_cache_size, c.max_metadata_cache_size) = (0, -1);
+        assert_eq!(cache(&nothing), None);
+        let unconfigured = ClientConfig { caching: None, ..config.clone() };
+        assert_eq!(unconfigured.disk_cache(Path::new("/c"), None), None);
+        let asked = unconfigured.disk_cache(Path::new("/c"), Some(Path::new("/fast"))).unwrap();
+        assert_eq!((asked.directory.to_str().unwrap(), asked.limit), ("/fast/larder", 10_485_760_000));
     }
 
     #[test]

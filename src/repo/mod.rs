@@ -12,13 +12,11 @@ pub mod remembered;
 mod token;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use create::{CreateOptions, create};
 use jiff::Timestamp;
-use larder_cache::Shelf;
 use serde::{Deserialize, Serialize};
 pub use token::ConnectionToken;
 pub use writer::Writer;
@@ -26,6 +24,7 @@ pub use writer::Writer;
 use crate::blob::{BlobError, BlobId, BlobRange, Storage};
 use crate::bytes::Bytes;
 use crate::clock::Clock;
+use crate::content::cache::CacheOptions;
 use crate::content::{ContentError, Reader};
 use crate::format::{
     BLOB_CONFIG_BLOB, BlobConfig, Crypto, FORMAT_BLOB, FormatBlock, FormatError, FormatKey, Parameters, SecretBytes,
@@ -54,8 +53,8 @@ pub enum Credential {
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     pub identity: Identity,
-    /// Where to keep what makes the next time faster; None: nowhere.
-    pub cache_directory: Option<PathBuf>,
+    /// What to keep of what was read.
+    pub cache: CacheOptions,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -140,8 +139,7 @@ impl Repository {
             },
         };
         let crypto = Arc::new(Crypto::new(&parameters)?);
-        let shelf = options.cache_directory.as_ref().and_then(|directory| open_shelf(&directory.join("index")));
-        let contents = Reader::open(Arc::clone(&storage), crypto, parameters.epochs.clone(), shelf).await?;
+        let contents = Reader::open(Arc::clone(&storage), crypto, parameters.epochs.clone(), &options.cache).await?;
         Ok(Self(Arc::new(Inner {
             storage,
             block,
@@ -248,11 +246,4 @@ async fn derive(block: &FormatBlock, password: &SecretBytes) -> Result<FormatKey
     let (block, password) = (block.clone(), password.clone());
     let derived = tokio::task::spawn_blocking(move || block.derive_key(password.as_bytes())).await;
     Ok(derived.map_err(|e| RepositoryError::Internal(Box::new(e)))??)
-}
-
-/// A cache directory that cannot be used only makes things slower.
-fn open_shelf(directory: &std::path::Path) -> Option<Shelf> {
-    Shelf::open(directory)
-        .inspect_err(|e| tracing::warn!("cannot use the cache directory {}: {e}", directory.display()))
-        .ok()
 }

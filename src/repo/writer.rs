@@ -32,7 +32,9 @@ impl Writer {
             hostname: inner.options.identity.hostname.clone(),
         };
         let clock = Arc::clone(&inner.options.clock);
-        let contents = Arc::new(content::Writer::new(Arc::clone(&inner.contents), clock, options)?);
+        // Whoever writes reads what was there before once.
+        let reader = Arc::new(inner.contents.for_scan());
+        let contents = Arc::new(content::Writer::new(reader, clock, options)?);
         let before = repository.manifests().await?;
         let writer = Self { repository, contents, manifests: ManifestWriter::default(), before };
         writer.compact_manifests().await?;

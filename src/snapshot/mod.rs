@@ -7,6 +7,7 @@
 //! Trees are worked on by plain threads, as reading and writing local files blocks anyway; they wait for the
 //! asynchronous store where they need it.
 
+pub mod contents;
 pub mod create;
 pub mod directory;
 pub mod entry;

@@ -154,6 +154,9 @@ pub async fn verify(
     progress: Arc<Progress>,
     stop: Stop,
 ) -> Result<(), SnapshotError> {
+    // Where files are read, it is to be seen whether they can be, not whether they once could.
+    let contents = if options.files_percent > 0.0 { contents.from_storage() } else { contents.for_scan() };
+    let contents = Arc::new(contents);
     let pool = threads("verify", options.parallel)?;
     let readers = threads("read", options.file_parallel)?;
     let packs = packs(&contents).await?;

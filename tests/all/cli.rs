@@ -1,5 +1,6 @@
 //! The command line, run as users and scripts run it: on repositories that kopia made, and on new ones.
 
+mod cache;
 mod client;
 mod content;
 mod damage;

@@ -141,7 +141,7 @@ async fn a_creation_that_stops_anywhere_has_made_a_repository_or_can_be_done_aga
 async fn open(storage: &Arc<dyn Storage>) -> Result<Repository, RepositoryError> {
     let options = OpenOptions {
         identity: Identity { username: "user".into(), hostname: "host".into() },
-        cache_directory: None,
+        cache: Default::default(),
         clock: Arc::new(SystemClock),
     };
     Repository::open(Arc::clone(storage), &Credential::Password(password()), options).await

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use larder::blob::Storage;
 use larder::blob::fs::{FilesystemConfig, FilesystemStorage};
 use larder::clock::SystemClock;
+use larder::content::cache::{CacheOptions, DiskCacheOptions};
 use larder::content::id::Prefix;
 use larder::format::SecretBytes;
 use larder::manifest::ManifestSet;
@@ -94,7 +95,10 @@ impl Fixture {
         let text = |key: &str| client[key].as_str().unwrap().to_owned();
         let options = OpenOptions {
             identity: Identity { username: text("username"), hostname: text("hostname") },
-            cache_directory: Some(self.root.join("cache")),
+            cache: CacheOptions {
+                disk: Some(DiskCacheOptions::new(self.root.join("cache"), 1 << 30)),
+                ..Default::default()
+            },
             clock: Arc::new(SystemClock),
         };
         let storage: Arc<dyn Storage> = Arc::new(storage);

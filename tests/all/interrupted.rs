@@ -162,7 +162,7 @@ impl Stage {
         let start = self.started + SignedDuration::from_hours(24 * days);
         let options = OpenOptions {
             identity: Identity { username: "user".into(), hostname: "host".into() },
-            cache_directory: None,
+            cache: Default::default(),
             clock: Arc::new(Hurried { start, minutes: AtomicI64::new(0) }),
         };
         Repository::open(Arc::clone(storage), &Credential::Key(self.key.clone()), options).await

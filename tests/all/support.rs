@@ -7,6 +7,7 @@ use std::sync::Arc;
 use larder::blob::Storage;
 use larder::blob::mem::MemoryStorage;
 use larder::clock::{Clock, SystemClock};
+use larder::content::cache::{CacheOptions, DiskCacheOptions};
 use larder::format::{FormatKey, FormatVersion, KeyDerivation, Parameters, SecretBytes};
 use larder::policy::{Policy, SourceInfo};
 use larder::repo::{CreateOptions, Credential, Identity, OpenOptions, Repository, RepositoryError, create};
@@ -58,28 +59,30 @@ impl TestRepository {
 
     /// Opens it at another time.
     pub(crate) async fn open_at(&self, clock: Arc<dyn Clock>) -> Repository {
-        self.try_open(Arc::clone(&self.storage), None, clock).await.unwrap()
+        self.try_open(Arc::clone(&self.storage), CacheOptions::default(), clock).await.unwrap()
     }
 
-    pub(crate) async fn open_with_cache(&self, cache: &Path) -> Repository {
-        self.try_open(Arc::clone(&self.storage), Some(cache), Arc::clone(&self.clock)).await.unwrap()
+    pub(crate) async fn open_with_cache(&self, directory: &Path) -> Repository {
+        let disk = Some(DiskCacheOptions::new(directory, 1 << 30));
+        self.open_caching(Arc::clone(&self.storage), CacheOptions { disk, ..CacheOptions::default() }).await
+    }
+
+    pub(crate) async fn open_caching(&self, storage: Arc<dyn Storage>, cache: CacheOptions) -> Repository {
+        self.try_open(storage, cache, Arc::clone(&self.clock)).await.unwrap()
     }
 
     pub(crate) async fn try_open_through(&self, storage: Arc<dyn Storage>) -> Result<Repository, RepositoryError> {
-        self.try_open(storage, None, Arc::clone(&self.clock)).await
+        self.try_open(storage, CacheOptions::default(), Arc::clone(&self.clock)).await
     }
 
     async fn try_open(
         &self,
         storage: Arc<dyn Storage>,
-        cache: Option<&Path>,
+        cache: CacheOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Repository, RepositoryError> {
-        let options = OpenOptions {
-            identity: Identity { username: "user".into(), hostname: "host".into() },
-            cache_directory: cache.map(Path::to_owned),
-            clock,
-        };
+        let options =
+            OpenOptions { identity: Identity { username: "user".into(), hostname: "host".into() }, cache, clock };
         Repository::open(storage, &Credential::Key(self.key.clone()), options).await
     }
 

@@ -20,6 +20,8 @@ import threading
 import time
 
 PASSWORD = "bench-password"
+# Bytes of a half of a page.
+PAGE = 8192
 
 
 def anonymous(pid):
@@ -118,11 +120,12 @@ def file(client, work):
         os.makedirs(source, exist_ok=True)
         rng = random.Random(8)
         words = [bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(3000)]
+        text = b" ".join(rng.choices(words, k=1 << 21))
         with open(path, "wb") as out:
+            # Pages of which half is text and half is numbers, so that no two are the same.
             for _ in range(8 << 30 >> 24):
-                # Half of it text, half of it numbers, as in pages of tables.
-                text = b" ".join(rng.choices(words, k=1 << 21))[: 1 << 23]
-                out.write(text.ljust(1 << 23, b" ") + rng.randbytes(1 << 23))
+                starts = (rng.randrange(len(text) - PAGE) for _ in range((16 << 20) // (2 * PAGE)))
+                out.write(b"".join(text[start : start + PAGE] + os.urandom(PAGE) for start in starts))
     client.create()
     client.measure("8 GiB in one file: backup", "snapshot", "create", source)
     for _ in range(3):

@@ -321,7 +321,7 @@ pub(crate) fn policy(json: &[u8]) {
     let source = SourceInfo { host: "h".into(), user_name: "u".into(), path: "/a/b".into() };
     let stored = [(source.clone(), policy)];
     let effective = effective_policy(&source, &stored).policy;
-    let _ = (effective.max_file_size(), effective.parallel_upload_above_size(), effective.max_parallel_file_reads(2));
+    let _ = (effective.max_file_size(), effective.parallel_upload_above_size(), effective.max_parallel_file_reads());
     let tree = PolicyTree::for_source(&source, &stored);
     let _ = IgnoreContext::for_directory(None, b"", &tree, &[]);
 }

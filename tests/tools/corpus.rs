@@ -99,7 +99,7 @@ async fn from_fixture(corpora: &mut Corpora, archive: &Path) -> Result<(), Faile
     corpora.add("sharding", name, fs::read(root.join("repo/.shards"))?);
     let options = OpenOptions {
         identity: Identity { username: "tool".into(), hostname: "tool".into() },
-        cache_directory: None,
+        cache: Default::default(),
         clock: Arc::new(SystemClock),
     };
     let repository = Repository::open(Arc::clone(&storage), &Credential::Password(password), options).await?;

@@ -33,7 +33,7 @@ async fn fill(directory: &Path, contents: u64, blobs: u64) -> Result<(), Box<dyn
     create(&storage, &password, &options).await?;
     let options = OpenOptions {
         identity: Identity { username: "tool".into(), hostname: "tool".into() },
-        cache_directory: None,
+        cache: Default::default(),
         clock: Arc::new(SystemClock),
     };
     let repository = Repository::open(storage, &Credential::Password(password), options).await?;

@@ -132,3 +132,12 @@ fn the_config_is_kopias() {
     assert_eq!((config.file_mode, config.dir_mode, &config.dir_shards), (Some(0o600), Some(0o700), &None));
     assert_eq!(serde_json::to_string(&config).unwrap(), kopias);
 }
+
+#[test]
+fn a_disk_of_this_machine_is_local() {
+    let directory = TempDir::new().unwrap();
+    assert!(FilesystemStorage::create(&config(&directory, None)).unwrap().is_local());
+    assert!(is_network(0x6969) && is_network(0xfe53_4d42));
+    let (ext4, tmpfs, overlay) = (0xef53, 0x0102_1994, 0x794c_7630);
+    assert!(![ext4, tmpfs, overlay].into_iter().any(is_network));
+}

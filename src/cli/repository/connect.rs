@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use larder::content::cache::CacheOptions;
 use larder::format::SecretBytes;
 use larder::repo::config::{self, CachingConfig, ClientConfig};
 use larder::repo::{Credential, Identity, OpenOptions, Repository, remembered};
@@ -14,6 +15,7 @@ use larder::repo::{Credential, Identity, OpenOptions, Repository, remembered};
 use super::storage::{Location, StorageCommand};
 use crate::cli::app::{self, App};
 use crate::cli::args::parse_duration;
+use crate::cli::caching::{CachingArgs, MIB};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -26,7 +28,7 @@ pub(in crate::cli) struct Args {
 /// How this client uses the repository; flags of `create` as well.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// Directory for the cache
+    /// Directory for the cache; larder uses DIRECTORY/larder
     #[arg(long, global = true, env = "KOPIA_CACHE_DIRECTORY", value_name = "DIRECTORY")]
     cache_directory: Option<PathBuf>,
     /// Host name of this client
@@ -50,21 +52,8 @@ pub(super) struct ClientArgs {
     /// No caching of the format block by kopia
     #[arg(long, global = true, hide = true)]
     disable_repository_format_cache: bool,
-    /// Size of kopia's cache of contents, in MiB
-    #[arg(long, global = true, value_name = "MB", hide = true)]
-    content_cache_size_mb: Option<i64>,
-    /// Limit of kopia's cache of contents, in MiB
-    #[arg(long, global = true, value_name = "MB", hide = true)]
-    content_cache_size_limit_mb: Option<i64>,
-    /// Size of kopia's cache of metadata, in MiB
-    #[arg(long, global = true, value_name = "MB", hide = true)]
-    metadata_cache_size_mb: Option<i64>,
-    /// Limit of kopia's cache of metadata, in MiB
-    #[arg(long, global = true, value_name = "MB", hide = true)]
-    metadata_cache_size_limit_mb: Option<i64>,
-    /// For how long kopia keeps listings
-    #[arg(long, global = true, value_parser = parse_duration, value_name = "DURATION", hide = true)]
-    max_list_cache_duration: Option<Duration>,
+    #[command(flatten)]
+    caching: CachingArgs,
 }
 
 pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
@@ -105,7 +94,7 @@ pub(super) async fn connect(
         other: serde_json::Map::new(),
     };
     let open = config.storage()?.open(args.readonly).context("cannot open storage")?;
-    let options = OpenOptions { identity, cache_directory: None, clock: Arc::clone(&app.clock) };
+    let options = OpenOptions { identity, cache: CacheOptions::default(), clock: Arc::clone(&app.clock) };
     let repository = Repository::open(open, &Credential::Password(password.clone()), options)
         .await
         .context("failed to open repository")?;
@@ -130,23 +119,14 @@ impl ClientArgs {
     }
 
     fn caching(&self, config_path: &Path, unique_id: &[u8]) -> CachingConfig {
-        let default = CachingConfig::default();
-        let mib = |given: Option<i64>, default: i64| given.map_or(default, |n| n.saturating_mul(1 << 20));
         let directory = match &self.cache_directory {
             Some(directory) => Some(directory.clone()),
             None => default_cache_directory(config_path, unique_id),
         };
-        CachingConfig {
-            cache_directory: directory.map(|d| d.display().to_string()).unwrap_or_default(),
-            max_cache_size: mib(self.content_cache_size_mb, default.max_cache_size),
-            content_cache_size_limit_bytes: mib(self.content_cache_size_limit_mb, 0),
-            max_metadata_cache_size: mib(self.metadata_cache_size_mb, default.max_metadata_cache_size),
-            metadata_cache_size_limit_bytes: mib(self.metadata_cache_size_limit_mb, 0),
-            max_list_cache_duration: self
-                .max_list_cache_duration
-                .map_or(default.max_list_cache_duration, |duration| duration.as_secs_f64()),
-            other: serde_json::Map::new(),
-        }
+        let cache_directory = directory.map(|d| d.display().to_string()).unwrap_or_default();
+        let mut caching = CachingConfig { cache_directory, ..CachingConfig::default() };
+        self.caching.apply(MIB, &mut caching);
+        caching
     }
 }
 

@@ -11,8 +11,8 @@ use jiff::SignedDuration;
 use super::links::{Restored, Turn};
 use super::{Place, SnapshotError, add, attributes, io, target};
 use crate::bytes::Bytes;
+use crate::content::ContentError;
 use crate::content::index::IndexEntry;
-use crate::content::{ContentError, Reader};
 use crate::object::{Object, Piece};
 use crate::snapshot::entry::{Entry, Kind, Name};
 
@@ -86,7 +86,7 @@ fn restore_batch(place: &Arc<Place>, entries: Vec<Entry>, bytes: u64) {
     let mut fetched = run.runtime.block_on(run.contents.fetch(&wanted)).into_iter().zip(wanted);
     for (entry, located) in entries.into_iter().zip(located) {
         let data = match located {
-            Ok(Some(_)) => fetched.next().map(|(stored, at)| read_fetched(&run.contents, run, &entry, stored, &at)),
+            Ok(Some(_)) => fetched.next().map(|(stored, at)| read_fetched(run, &entry, stored, &at)),
             Ok(None) => None,
             Err(e) => Some(Err(e.into())),
         };
@@ -102,20 +102,27 @@ fn restore_batch(place: &Arc<Place>, entries: Vec<Entry>, bytes: u64) {
 
 /// The bytes of an entry whose content was fetched.
 fn read_fetched(
-    contents: &Reader,
     run: &super::Run,
     entry: &Entry,
     stored: Result<Bytes, ContentError>,
     at: &IndexEntry,
 ) -> Result<Bytes, SnapshotError> {
-    let content = match stored {
-        Ok(stored) => contents.decode(at, &stored)?,
-        // Perhaps it lies somewhere else by now.
-        Err(ContentError::Corrupt { .. }) => run.runtime.block_on(contents.get(&at.id))?,
-        Err(e) => return Err(e.into()),
-    };
+    let content = decode_fetched(run, stored, at)?;
     let piece = Piece { start: 0, length: entry.size, content: at.id, compressed: entry.object.compressed };
     Ok(piece.check(content)?)
+}
+
+/// The plain bytes of a content that was fetched.
+fn decode_fetched(
+    run: &super::Run,
+    stored: Result<Bytes, ContentError>,
+    at: &IndexEntry,
+) -> Result<Bytes, ContentError> {
+    match stored.and_then(|stored| run.contents.decode(at, &stored)) {
+        // Perhaps it lies somewhere else by now, or only a copy of it is damaged.
+        Err(ContentError::Corrupt { .. }) => run.runtime.block_on(run.contents.get(&at.id)),
+        decoded => decoded,
+    }
 }
 
 /// Restores an entry; `data`: its bytes, when they are there already.
@@ -414,13 +421,7 @@ impl LargeFile {
             pieces.iter().map(|piece| run.contents.entry(&piece.content)).collect::<Result<_, _>>()?;
         let fetched = run.runtime.block_on(run.contents.fetch(&wanted));
         for ((piece, at), stored) in pieces.iter().zip(&wanted).zip(fetched) {
-            let content = match stored {
-                Ok(stored) => run.contents.decode(at, &stored)?,
-                // Perhaps it lies somewhere else by now.
-                Err(ContentError::Corrupt { .. }) => run.runtime.block_on(run.contents.get(&at.id))?,
-                Err(e) => return Err(e.into()),
-            };
-            let data = piece.check(content)?;
+            let data = piece.check(decode_fetched(run, stored, at)?)?;
             self.file.write(&data, piece.start, run.options.write_sparse_files).map_err(io)?;
             add(&run.progress.bytes, data.len() as u64);
         }

@@ -212,7 +212,7 @@ pub async fn restore(
         .map_err(|e| SnapshotError::Internal(Box::new(e)))?;
     let (complete, done) = oneshot::channel();
     let run = Arc::new(Run {
-        contents,
+        contents: Arc::new(contents.for_scan()),
         runtime: Handle::current(),
         options,
         progress,

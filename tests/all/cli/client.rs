@@ -90,7 +90,8 @@ impl Client {
     /// The repository, opened through the library.
     pub(super) async fn open(&self) -> Repository {
         let config = ClientConfig::load(&self.path("config")).unwrap();
-        let options = OpenOptions { identity: config.identity(), cache_directory: None, clock: Arc::new(SystemClock) };
+        let options =
+            OpenOptions { identity: config.identity(), cache: Default::default(), clock: Arc::new(SystemClock) };
         let credential = Credential::Password(SecretBytes::new(self.password.clone().into_bytes()));
         let storage = config.storage().unwrap().open(false).unwrap();
         Repository::open(storage, &credential, options).await.unwrap()

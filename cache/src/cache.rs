@@ -10,11 +10,11 @@ use bytes::Bytes;
 use crate::append::{Appender, longest_value};
 use crate::backlog::{Backlog, Class, Next};
 use crate::evict::records;
-use crate::index::Found;
+use crate::index::{Found, Slot};
 use crate::place::Place;
 use crate::record::{Key, Mark};
 use crate::room::{Options, Refused, make_directory};
-use crate::segment::{Queue, Read};
+use crate::segment::{Located, Queue, Read, Segment};
 use crate::stats::{Stats, Sum, Usage, Verified, count};
 use crate::view::locked;
 
@@ -188,8 +188,7 @@ impl Cache {
                     Read::Gone => view.index().forget(slot),
                     Read::Damaged => {
                         verified.damaged += 1;
-                        count(&self.place().counters.damaged, 1);
-                        view.index().remove(slot, at);
+                        self.drop_damaged(slot, &segment, at);
                     }
                 }
             }
@@ -253,12 +252,19 @@ impl Cache {
             }
             Read::Other => place.view.index().remove(slot, at),
             Read::Gone => place.view.index().forget(slot),
-            Read::Damaged => {
-                count(&place.counters.damaged, 1);
-                place.view.index().remove(slot, at);
-            }
+            Read::Damaged => self.drop_damaged(slot, &segment, at),
         }
         None
+    }
+
+    /// Forgets a record for good: whoever finds it again later must not take it for the one that replaced it.
+    fn drop_damaged(&self, slot: Slot, segment: &Segment, at: Located) {
+        count(&self.place().counters.damaged, 1);
+        self.place().view.index().remove(slot, at);
+        // Where no record begins there is nothing to note it in, and nothing to be found.
+        if segment.header(at).is_some() {
+            segment.mark(at.offset, Mark::Removed);
+        }
     }
 }
 

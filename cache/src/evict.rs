@@ -218,7 +218,7 @@ fn take_over(place: &Place, slot: Slot, segment: &Arc<Segment>) -> Option<Active
         return None;
     }
     let mut records = Vec::new();
-    let scanned = scan::scan(segment, HEADER, length, |record, _| records.push(record)).ok()?;
+    let scanned = scan::scan_kept(segment, HEADER, length, &mut records).ok()?;
     segment.cut(scanned.end).ok()?;
     place.view.enter(slot, &records);
     if let Some(known) = place.view.index().segment_mut(slot) {
@@ -241,6 +241,6 @@ pub(crate) fn records(segment: &Segment, length: u32) -> Vec<Located> {
     }
     let mut records = Vec::new();
     // What cannot be read is not found.
-    let _ = scan::scan(segment, HEADER, length, |record, _| records.push(record));
+    let _ = scan::scan_kept(segment, HEADER, length, &mut records);
     records
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::record::{LONGEST_HEADER, MAGIC, Parsed, RecordHeader};
+use crate::record::{LONGEST_HEADER, MAGIC, Mark, Parsed, RecordHeader};
 use crate::segment::{Located, Segment};
 
 /// Small enough not to read much of a payload that follows, large enough for several small records.
@@ -50,6 +50,15 @@ pub(crate) fn scan(
         }
     }
     Ok(scanned)
+}
+
+/// The same, for the records that count: those that were removed do not come back.
+pub(crate) fn scan_kept(segment: &Segment, from: u32, length: u32, kept: &mut Vec<Located>) -> io::Result<Scanned> {
+    scan(segment, from, length, |record, header| {
+        if header.mark != Mark::Removed {
+            kept.push(record);
+        }
+    })
 }
 
 /// Some bytes of the file, read once for several headers.

@@ -172,7 +172,7 @@ impl View {
             }
             None => {
                 let mut records = Vec::new();
-                let scanned = scan::scan(segment, from, length, |record, _| records.push(record));
+                let scanned = scan::scan_kept(segment, from, length, &mut records);
                 // What cannot be read now is tried again when it has grown.
                 let next = scanned.map_or(from, |scanned| scanned.next);
                 (records, Progress { next, length, sealed: false })

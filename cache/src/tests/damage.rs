@@ -163,3 +163,43 @@ fn a_check_finds_what_is_damaged() {
     assert_eq!(cache.verify().damaged, 0);
     assert_eq!((cache.stats().damaged, hits(&cache, 0..20, LENGTH)), (2, 18));
 }
+
+#[test]
+fn what_was_damaged_is_kept_once_it_is_put_again() {
+    for numbers in [8, 20] {
+        let left = Left::by(numbers);
+        let directory = TempDir::new().unwrap();
+        let directory = directory.path();
+        fs::create_dir(directory.join("chunks")).unwrap();
+        for (index, (path, bytes)) in left.files.iter().enumerate() {
+            let mut bytes = bytes.clone();
+            if index == left.victim {
+                for (_, record) in &left.records {
+                    bytes[record.offset as usize + 100] ^= 1;
+                }
+            }
+            fs::write(directory.join(path), bytes).unwrap();
+        }
+        let cache = open(directory, LIMIT);
+        assert_eq!(hits(&cache, 0..numbers, LENGTH), numbers as usize - left.records.len());
+        put(&cache, Class::Data, 0..numbers, LENGTH);
+        assert_eq!(hits(&cache, 0..numbers, LENGTH), numbers as usize, "of {numbers}");
+        drop(cache);
+        assert_eq!(hits(&open(directory, LIMIT), 0..numbers, LENGTH), numbers as usize, "of {numbers}, opened anew");
+    }
+}
+
+#[test]
+fn what_was_removed_is_kept_once_it_is_put_again() {
+    let directory = TempDir::new().unwrap();
+    let cache = open(directory.path(), LIMIT);
+    put(&cache, Class::Data, 0..8, LENGTH);
+    drop(cache);
+    let cache = open(directory.path(), LIMIT);
+    (0..8).for_each(|number| cache.remove(&key(number)));
+    assert_eq!(hits(&cache, 0..8, LENGTH), 0);
+    put(&cache, Class::Data, 0..8, LENGTH);
+    assert_eq!(hits(&cache, 0..8, LENGTH), 8);
+    drop(cache);
+    assert_eq!(hits(&open(directory.path(), LIMIT), 0..8, LENGTH), 8);
+}

@@ -43,7 +43,9 @@ pub fn unmount(mountpoint: &Path) -> Result<Unmounted, UnmountError> {
 
 fn by_helper(mountpoint: &Path) -> io::Result<Unmounted> {
     let run = |options: &[&str]| {
-        let output = Command::new("fusermount3").args(options).arg("--").arg(mountpoint).output()?;
+        let helper = |program| Command::new(program).args(options).arg("--").arg(mountpoint).output();
+        // Where PATH is bare it is found all the same, as by fuser when it mounts.
+        let output = helper("fusermount3").or_else(|_| helper("/bin/fusermount3"))?;
         if output.status.success() {
             return Ok(());
         }

@@ -38,14 +38,15 @@ fuzz: ## every parser with made-up input, for FUZZ_SECONDS (60) each
 
 .PHONY: integration
 integration: ## tests that need the strict checker, all fixtures, servers, mounts, time
-	.ci/setup rust python strace clock
+	.ci/setup rust python strace clock fuse
 	cargo build --locked --workspace --bins --examples
+	LARDER_FUSE=1 cargo test --locked --package larder-mount
 	PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \
 		cargo test --locked --package integration
 
 .PHONY: soak
 soak: ## the same tests and more, for hours: many more cases, rounds and inputs
-	.ci/setup rust python strace clock
+	.ci/setup rust python strace clock fuse
 	PROPTEST_CASES=20000 cargo test --locked --release --workspace --exclude integration
 	cargo build --locked --workspace --bins --examples
 	LARDER_ROUNDS=500 PYTHON=$(abspath $(TARGET))/python/bin/python LARDER_FORMAT=$(abspath $(LARDER_FORMAT)) \

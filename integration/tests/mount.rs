@@ -127,7 +127,14 @@ fn every_fixture_is_the_same_mounted_and_restored() {
         eprintln!("{}", archive.display());
         let fixture = Fixture::unpack(&archive);
         let sandbox = Sandbox::with_password(&fixture.expected.password);
-        sandbox.run(["repository", "connect", "filesystem", "--readonly", "--path", &fixture.repository_path()]);
+        sandbox.run([
+            "repository",
+            "connect",
+            "filesystem",
+            "--readonly",
+            "--path",
+            fixture.repository_path().to_str().unwrap(),
+        ]);
         let list = sandbox.run(["snapshot", "list", "--json", "--all"]);
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
         let snapshots: Vec<_> = list.as_array().unwrap().iter().filter(|s| s["rootEntry"]["type"] == "d").collect();

@@ -77,7 +77,7 @@ pub(super) async fn run(app: &App, args: Args) -> anyhow::Result<()> {
     let mount = Mount::start(Arc::new(tree), &place.path, &options, Handle::current())?;
     eprintln!("Mounted '{}' on {}", args.what, place.path.display());
     if args.detached {
-        rustix::process::setsid().context("cannot leave the terminal")?;
+        leave_terminal().context("cannot leave the terminal")?;
     } else {
         eprintln!("Press Ctrl-C to unmount.");
     }
@@ -153,6 +153,16 @@ impl Drop for Place {
             tracing::warn!("cannot remove {}: {e}", self.path.display());
         }
     }
+}
+
+/// Lets go of the session and of everything that was open for whoever started us. The log file stays.
+fn leave_terminal() -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
 }
 
 /// Tells whoever waits for it how it stands.

@@ -62,7 +62,7 @@ struct Cli {
 enum Command {
     /// Create, connect to and look at repositories
     #[command(visible_alias = "repo", subcommand)]
-    Repository(repository::Command),
+    Repository(Box<repository::Command>),
     /// Make, list, check and delete snapshots
     #[command(visible_alias = "snap", subcommand)]
     Snapshot(snapshot::Command),
@@ -137,7 +137,7 @@ pub(crate) fn main() -> ExitCode {
 
 async fn run(app: &App, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Repository(command) => repository::run(app, command).await,
+        Command::Repository(command) => repository::run(app, *command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
         Command::Restore(args) => restore::run(app, args).await,
         Command::Mount(args) => mount::run(app, args).await,

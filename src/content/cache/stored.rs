@@ -139,7 +139,7 @@ mod tests {
         stored.reject(&others[0]);
         stored.reject(&here);
         stored.reject(&here);
-        assert_eq!((stored.get(&[here.clone()]).await, stored.stats().1), (vec![None], 1));
+        assert_eq!((stored.get(std::slice::from_ref(&here)).await, stored.stats().1), (vec![None], 1));
 
         let only_metadata = Stored { data: false, ..stored };
         only_metadata.put(&here, &Bytes::from_static(b"abc"));

@@ -75,7 +75,8 @@ fn a_mounted_snapshot_is_its_source() {
     run(Command::new("cp").arg("-a").arg(&mounted.at).arg(copy("cp")));
     compare_directories(&source, &copy("cp"), &options);
     fs::create_dir(copy("tar")).unwrap();
-    let tar = format!("tar -C {} -cf - . | tar -C {} -xpf -", mounted.at.display(), copy("tar").display());
+    let tar =
+        format!("tar -C {} --format=posix -cf - . | tar -C {} -xpf -", mounted.at.display(), copy("tar").display());
     run(Command::new("sh").arg("-c").arg(tar));
     compare_directories(&source, &copy("tar"), &[]);
     let find = |at: &Path| run(Command::new("find").arg(".").args(["-printf", "%p %y %s %m %T@\n"]).current_dir(at));

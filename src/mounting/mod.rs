@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A mount may begin at any of these. What is in a snapshot never changes, so the kernel may keep it for ever; what
-//! is above changes with each new snapshot and is looked at again ([`view`]).
+//! is above changes with each new snapshot and is looked at again (`view`).
 
 mod directories;
 mod file;
